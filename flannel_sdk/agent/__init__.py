@@ -1,0 +1,1 @@
+"""NodeAgent: wires store, engine and backend in one TaskGroup; the embeddable thing."""

@@ -1,0 +1,1 @@
+"""The flannel-sdk command."""

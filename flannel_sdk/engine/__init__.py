@@ -1,0 +1,1 @@
+"""What stands between store and backend: discovery, backend manager, peer feed, lease keeper."""

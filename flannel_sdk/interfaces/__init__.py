@@ -1,0 +1,41 @@
+"""The contracts of flannel_sdk, all of them Protocols; what a plugin author reads first."""
+
+from flannel_sdk.interfaces.backend import (
+    Backend,
+    BackendContext,
+    BackendManager,
+    BackendPlugin,
+    LeaseAcquirer,
+    Network,
+    PeerFeed,
+    PlannedChange,
+    SupportsPlan,
+    SupportsStatus,
+)
+from flannel_sdk.interfaces.store import (
+    SubnetManager,
+    SubnetManagerPlugin,
+    SupportsConfigWatch,
+    SupportsConfigWrite,
+)
+
+CONTRACT_VERSION = 1
+"""Raised when an existing plugin would break; a plugin of another version is refused at load."""
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "Backend",
+    "BackendContext",
+    "BackendManager",
+    "BackendPlugin",
+    "LeaseAcquirer",
+    "Network",
+    "PeerFeed",
+    "PlannedChange",
+    "SubnetManager",
+    "SubnetManagerPlugin",
+    "SupportsConfigWatch",
+    "SupportsConfigWrite",
+    "SupportsPlan",
+    "SupportsStatus",
+]

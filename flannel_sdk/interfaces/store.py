@@ -1,0 +1,116 @@
+"""The contract of a store: SubnetManager, and the plugin object that makes one."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol, TypeVar, runtime_checkable
+
+from flannel_sdk.model import (
+    Lease,
+    LeaseAttrs,
+    LeaseDelta,
+    LeaseSnapshot,
+    LeaseState,
+    NetworkConfig,
+    Subnets,
+)
+
+
+class SubnetManager(Protocol):
+    """One store, seen from one node. It knows no backend and touches no kernel state.
+
+    Every method may be cancelled at any await and then leaves no task, connection or half-written
+    entry behind. Methods may run concurrently with each other. Errors are ``StoreError``s:
+    ``StoreUnavailable`` is worth a retry, ``StoreCorrupt`` is not.
+    """
+
+    name: str
+    """What people call this store, with its place: ``sqlite:/var/lib/flannel/net.db``."""
+
+    async def get_network_config(self) -> NetworkConfig:
+        """The network's configuration, validated.
+
+        ConfigMissing if there is none yet, ConfigError if it is wrong, StoreUnavailable if the
+        store did not answer.
+        """
+        ...
+
+    async def acquire_lease(self, attrs: LeaseAttrs, previous: Subnets | None = None) -> Lease:
+        """A lease of our own: adopted, else ``previous`` if free, else a free one (flannel 4.5).
+
+        Adoption is by public IP: an entry that publishes ours is ours; a reservation (an entry
+        without expiry) stays one. An entry of another node is never overwritten. A lost race is
+        retried inside. OutOfSubnets if all are taken; StoreUnavailable otherwise.
+        """
+        ...
+
+    async def renew_lease(self, lease: Lease) -> Lease:
+        """The same lease with a new expiry, and ``lease.attrs`` published.
+
+        Compare-and-set: LeaseLost, and nothing written, if the entry is gone, has expired or is
+        somebody else's. Idempotent for a reservation, whose expiry stays None.
+        """
+        ...
+
+    def watch_lease(self, lease: Lease) -> AsyncGenerator[LeaseState, None]:
+        """What becomes of our own lease: its present state first, then each change, until closed.
+
+        LeaseGone is not the end of the stream. Reconnects inside; states may be skipped when they
+        come faster than they are read, the newest never.
+        """
+        ...
+
+    def watch_leases(self) -> AsyncGenerator[LeaseSnapshot | LeaseDelta, None]:
+        """All leases, our own among them: a snapshot first, then deltas in the store's order.
+
+        Reconnects inside and never ends by itself. After a gap (compaction, a long disconnect) the
+        next item is a snapshot again. An entry that cannot be read is in ``malformed`` and hides
+        only itself. Expiry is reported as removal. Close it with ``aclosing``.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Free what was opened; open watches end. The lease stays in the store. Idempotent."""
+        ...
+
+
+OptionsT = TypeVar("OptionsT", contravariant=True)
+
+
+@runtime_checkable
+class SubnetManagerPlugin(Protocol[OptionsT]):
+    """What an entry point of ``flannel_sdk.subnet_managers`` names: an object of this shape."""
+
+    @property
+    def contract_version(self) -> int:
+        """``interfaces.CONTRACT_VERSION`` of the release that the plugin was made for."""
+        ...
+
+    @property
+    def options_type(self) -> type:
+        """A frozen dataclass whose fields all have defaults.
+
+        A field's metadata may hold ``help`` (a sentence) and ``metavar``; the field's name is the
+        option's name with ``_`` for ``-``.
+        """
+        ...
+
+    def open(self, options: OptionsT) -> SubnetManager:
+        """A manager for these options, without I/O; ConfigError if an option is wrong."""
+        ...
+
+
+@runtime_checkable
+class SupportsConfigWatch(Protocol):
+    """A store that can tell when the network's configuration changes."""
+
+    def watch_network_config(self) -> AsyncGenerator[NetworkConfig, None]:
+        """The present configuration first, then each valid change; invalid ones are skipped."""
+        ...
+
+
+@runtime_checkable
+class SupportsConfigWrite(Protocol):
+    """A store that people can put the network's configuration into through us (the embedded ones)."""
+
+    async def put_network_config(self, document: str) -> NetworkConfig:
+        """Validate and store flannel's JSON ``document``; ConfigError if it is wrong."""
+        ...

@@ -1,0 +1,1 @@
+"""The embedded stores: memory (one process) and sqlite (one host, many processes)."""

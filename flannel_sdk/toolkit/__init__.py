@@ -1,0 +1,1 @@
+"""Optional bases for plugin authors."""
