@@ -1,0 +1,161 @@
+"""The frame of the program: finds the command, runs it, turns errors into a sentence and a code.
+
+Exit codes: 0 done, 1 a FlannelError, 2 wrong usage, 130 interrupted, 141 the reader went away;
+a command may return others.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from flannel_sdk import __version__
+from flannel_sdk.errors import FlannelError
+
+PROGRAM = "flannel-sdk"
+
+
+class Command(NamedTuple):
+    """Where a command lives and what it does; ``module`` is imported only when it is asked for."""
+
+    module: str
+    help: str
+
+
+class CommandModule(Protocol):
+    """The shape of a command's module; ``args.command`` is the name it was called by."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare flags and examples; without I/O."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it and give the exit code; FlannelError becomes one sentence and code 1."""
+        ...
+
+
+COMMANDS = {
+    "daemon": Command("flannel_sdk.cli.daemon", "run the agent of this node"),
+    "status": Command(
+        "flannel_sdk.cli.status", "what the running daemon does: lease, peers, kernel"
+    ),
+    "peers": Command("flannel_sdk.cli.status", "the peers that the running daemon knows"),
+    "plan": Command("flannel_sdk.cli.status", "what would change in the kernel; changes nothing"),
+    "config": Command(
+        "flannel_sdk.cli.config", "show or put the network's configuration in a store"
+    ),
+    "plugins": Command(
+        "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
+    ),
+    "lab": Command("flannel_sdk.cli.lab", "a cluster of network namespaces on this machine"),
+}
+
+EXAMPLES = (
+    ("flannel-sdk lab demo --backend vxlan --nodes 3", "three nodes, pinged, broken and repaired"),
+    ("flannel-sdk daemon --store sqlite --iface eth0", "this node joins the network"),
+    ("flannel-sdk status", "its lease and how the kernel stands"),
+    ("flannel-sdk plugins", "which backends and stores are installed"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's) and give its exit code; never exits itself."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except FlannelError as error:
+        return _fail([error])
+    except BaseExceptionGroup as group:
+        known, unknown = group.split(FlannelError)
+        if known is None or unknown is not None:
+            raise
+        return _fail(_leaves(known))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; that must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        print(_overview(), file=sys.stderr)
+        return 2
+    name, *rest = arguments
+    if name in {"-h", "--help", "help"}:
+        if rest and name == "help":
+            return _run(rest[0], ["--help"])
+        print(_overview())
+        return 0
+    if name in {"-V", "--version"}:
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    return _run(name, rest)
+
+
+def _run(name: str, rest: list[str]) -> int:
+    command = COMMANDS.get(name)
+    if command is None:
+        print(_unknown(name), file=sys.stderr)
+        return 2
+    module = cast("CommandModule", importlib.import_module(command.module))
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} {name}",
+        description=command.help[0].upper() + command.help[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    parser.set_defaults(command=name)
+    try:
+        args = parser.parse_args(rest)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 2
+    return module.run(args)
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    kind = "option" if name.startswith("-") else "command"
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"try {PROGRAM} --help"
+    return f"{PROGRAM}: no such {kind}: {name}; {hint}"
+
+
+def _overview() -> str:
+    commands = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items())
+    examples = "\n".join(f"  {line}\n      {text}" for line, text in EXAMPLES)
+    return f"""usage: {PROGRAM} COMMAND [OPTION ...]
+       {PROGRAM} COMMAND --help
+       {PROGRAM} --version
+
+The agent and tools of flannel_sdk: container overlay networks, compatible with flannel.
+
+commands:
+{commands}
+
+examples:
+{examples}"""
+
+
+def _fail(errors: Sequence[BaseException]) -> int:
+    for error in errors:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+    return 1
+
+
+def _leaves(group: BaseExceptionGroup[FlannelError]) -> list[BaseException]:
+    def walk(error: BaseException) -> Iterator[BaseException]:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                yield from walk(inner)
+        else:
+            yield error
+
+    return list(walk(group))

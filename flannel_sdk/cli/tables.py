@@ -1,0 +1,86 @@
+"""The one table printer, and the one JSON printer, of all commands."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TextIO
+
+GAP = "  "
+
+
+class Column(NamedTuple):
+    """A heading; ``right`` for numbers."""
+
+    heading: str
+    right: bool = False
+
+
+def print_table(
+    columns: Sequence[str | Column],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    file: TextIO | None = None,
+) -> None:
+    """Print ``rows`` under ``columns``, to stdout by default.
+
+    On a terminal through rich, folded to its width. Elsewhere as plain text, one line a row, never
+    shortened. None is printed as ``-``; characters that could steer a terminal are shown escaped,
+    since a cell may come from a store that others write.
+    """
+    out = sys.stdout if file is None else file
+    heads = [Column(column) if isinstance(column, str) else column for column in columns]
+    cells = [[_cell(value) for value in row] for row in rows]
+    if out.isatty():
+        _print_rich(heads, cells, title, out)
+    else:
+        _print_plain(heads, cells, title, out)
+
+
+def print_json(value: object, *, file: TextIO | None = None) -> None:
+    """Print ``value`` as indented JSON for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False), file=file)
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _print_plain(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str | None, out: TextIO
+) -> None:
+    if title is not None:
+        print(title, file=out)
+    lines = [[column.heading.upper() for column in columns], *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        padded = (
+            text.rjust(width) if column.right else text.ljust(width)
+            for text, width, column in zip(line, widths, columns, strict=True)
+        )
+        print(GAP.join(padded).rstrip(), file=out)
+
+
+def _print_rich(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str | None, out: TextIO
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            Text(column.heading.upper()),
+            justify="right" if column.right else "left",
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(file=out).print(table)
