@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TextIO
 
 GAP = "  "
+LAST_COLUMN = 20
 
 
 class Column(NamedTuple):
@@ -74,13 +75,21 @@ def _print_rich(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=out)
+    # Only the last column, mostly a sentence, is folded as long as that leaves it room to be read.
+    short = sum(
+        max(map(len, (column.heading, *(row[i] for row in rows)))) + 2
+        for i, column in enumerate(columns[:-1])
+    )
+    keep = short + LAST_COLUMN <= console.width
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
+    for i, column in enumerate(columns):
         table.add_column(
             Text(column.heading.upper()),
             justify="right" if column.right else "left",
             overflow="fold",
+            no_wrap=keep and i < len(columns) - 1,
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(file=out).print(table)
+    console.print(table)

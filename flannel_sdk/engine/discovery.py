@@ -108,7 +108,7 @@ def _claims(group: str) -> dict[str, list["EntryPoint"]]:
         try:
             found = distribution.entry_points.select(group=group)
         except Exception:  # a stranger's unreadable entry_points.txt must not hide the others
-            _log.warning("the entry points of %s cannot be read", distribution.name, exc_info=True)
+            _log.warning("the entry points of %s cannot be read", distribution.name)
             continue
         if not found or (owner := _normalised(distribution.name)) in seen:
             continue
