@@ -1,1 +1,30 @@
-"""Kernel objects, desired state, the reconciler and its netlink codec and sockets; knows no lease."""
+"""Kernel objects, desired state, the reconciler, its netlink codec and sockets; knows no lease."""
+
+from flannel_sdk.dataplane.kernel import LinuxKernel
+from flannel_sdk.dataplane.objects import (
+    Device,
+    FdbEntry,
+    InterfaceAddress,
+    KernelObject,
+    Neighbour,
+    PeerObject,
+    ResolvedRoute,
+    Route,
+)
+from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL, Ownership
+from flannel_sdk.dataplane.reconciler import Reconciler
+
+__all__ = [
+    "ROUTE_PROTOCOL",
+    "Device",
+    "FdbEntry",
+    "InterfaceAddress",
+    "KernelObject",
+    "LinuxKernel",
+    "Neighbour",
+    "Ownership",
+    "PeerObject",
+    "Reconciler",
+    "ResolvedRoute",
+    "Route",
+]
