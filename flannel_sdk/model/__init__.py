@@ -1,7 +1,8 @@
 """Frozen values, and flannel's formats and arithmetic on them; no I/O."""
 
 from flannel_sdk.model.addresses import ByFamily, Family, IPAddress, MacAddress, Prefix
-from flannel_sdk.model.config import BackendOptions, NetworkConfig, SubnetPool
+from flannel_sdk.model.config import NetworkConfig, SubnetPool
+from flannel_sdk.model.entries import decode_entries, decode_entry
 from flannel_sdk.model.lease import (
     ExternalInterface,
     Lease,
@@ -15,6 +16,9 @@ from flannel_sdk.model.lease import (
     PeerUpdate,
     Subnets,
 )
+from flannel_sdk.model.lease_json import decode_attrs, encode_attrs
+from flannel_sdk.model.options import BackendOptions
+from flannel_sdk.model.subnet_key import format_subnet_key, parse_subnet_key
 
 __all__ = [
     "BackendOptions",
@@ -36,4 +40,10 @@ __all__ = [
     "Prefix",
     "SubnetPool",
     "Subnets",
+    "decode_attrs",
+    "decode_entries",
+    "decode_entry",
+    "encode_attrs",
+    "format_subnet_key",
+    "parse_subnet_key",
 ]

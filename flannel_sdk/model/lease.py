@@ -8,6 +8,8 @@ from flannel_sdk.model.addresses import ByFamily, Family, IPAddress, Prefix
 Subnets = ByFamily[Prefix]
 """The subnet of each family that one lease holds; it identifies the lease, and the peer."""
 
+_NO_DATA: ByFamily[str] = ByFamily()
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseAttrs:
@@ -17,7 +19,7 @@ class LeaseAttrs:
     """Where the node is reached on the underlay."""
     backend_type: str = ""
     """The backend's name; empty for backends that publish none (udp, alloc)."""
-    backend_data: ByFamily[str] = ByFamily()
+    backend_data: ByFamily[str] = _NO_DATA
     """Compact JSON text (one JSON value, not decoded) that only the backend understands."""
 
 
