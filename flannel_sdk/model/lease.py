@@ -54,6 +54,8 @@ class LeaseSnapshot:
     leases: Sequence[Lease]
     revision: int = 0
     malformed: Sequence[Malformed] = ()
+    received_at: float = 0.0
+    """``time.monotonic()`` when its raw bytes were complete, for latency figures; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,11 @@ class LeaseDelta:
 
     changed: Sequence[Lease] = ()
     removed: Sequence[Subnets] = ()
+    """Entries that are gone, or that hold no lease any more (then they are in ``malformed`` too)."""
     revision: int = 0
     malformed: Sequence[Malformed] = ()
+    received_at: float = 0.0
+    """``time.monotonic()`` when its raw bytes were complete, for latency figures; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
