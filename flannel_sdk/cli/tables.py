@@ -58,7 +58,7 @@ def _print_plain(
     if title is not None:
         print(title, file=out)
     lines = [[column.heading.upper() for column in columns], *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
     for line in lines:
         padded = (
             text.rjust(width) if column.right else text.ljust(width)
