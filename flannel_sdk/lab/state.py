@@ -1,0 +1,153 @@
+"""What a lab is made of, kept in one file that is written before each thing is made."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TypedDict, cast
+
+from flannel_sdk.lab.errors import LabError
+from flannel_sdk.lab.processes import ProcessId
+from flannel_sdk.lab.spec import LabSpec
+from flannel_sdk.model import Prefix
+
+STATE_FILE = "lab.json"
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """One node as far as the lab has built it."""
+
+    number: int
+    process: ProcessId | None = None
+    """The daemon last started; it may have ended since."""
+    pod_addresses: list[Prefix] = field(default_factory=list)
+    """One for each family; empty until the daemon has told its subnet."""
+    mtu: int = 0
+    """The pod's MTU in bytes, from subnet.env."""
+
+
+@dataclass(slots=True)
+class LabState:
+    """A lab as its file has it."""
+
+    spec: LabSpec
+    nodes: dict[int, NodeRecord] = field(default_factory=dict)
+    made_netns_directory: bool = False
+    """True if /run/netns was no mount point before: then the last to leave unmounts it."""
+
+
+class _Process(TypedDict):
+    pid: int
+    start: int
+
+
+class _Node(TypedDict):
+    number: int
+    process: _Process | None
+    pod_addresses: list[str]
+    mtu: int
+
+
+class _Document(TypedDict):
+    spec: dict[str, object]
+    made_netns_directory: bool
+    nodes: list[_Node]
+
+
+def save_state(directory: Path, state: LabState) -> None:
+    """Replace the lab's file at once; the directory must exist."""
+    path = directory / STATE_FILE
+    temporary = path.with_name(f".{STATE_FILE}.{os.getpid()}")
+    temporary.write_text(json.dumps(_encode(state), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def claim_directory(directory: Path) -> None:
+    """Make ``directory`` (if need be) a lab's; LabError if it is one or holds other files."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        present = sorted(os.listdir(directory))
+        if not present:
+            (directory / STATE_FILE).touch(exist_ok=False)
+            return
+    except FileExistsError:
+        present = [STATE_FILE]
+    except OSError as error:
+        raise LabError(f"cannot make the lab's directory {directory}: {error.strerror}") from error
+    if STATE_FILE in present:
+        raise LabError(f"a lab is up, or was left behind, in {directory}: run lab down first")
+    raise LabError(f"{directory} holds files that are not a lab's: choose another directory")
+
+
+def remove_directory(directory: Path) -> bool:
+    """Remove a lab's directory, its state file last; False if it is none or holds other files."""
+    try:
+        present = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if STATE_FILE in present:
+        for name in present:
+            path = directory / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif name != STATE_FILE:
+                path.unlink()
+        (directory / STATE_FILE).unlink()
+    try:
+        directory.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def load_state(directory: Path) -> LabState | None:
+    """The lab's state, None if there is none; LabError if the file is not one of ours."""
+    path = directory / STATE_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise LabError(f"{path} belongs to somebody else: {error.strerror}") from error
+    try:
+        return _decode(cast("_Document", json.loads(text)))
+    except (ValueError, TypeError, KeyError) as error:
+        raise LabError(
+            f"{path} is no lab's state; lab down removes it with all that carries the lab's name"
+        ) from error
+
+
+def _encode(state: LabState) -> _Document:
+    nodes = [
+        _Node(
+            number=node.number,
+            process=None if node.process is None else cast("_Process", asdict(node.process)),
+            pod_addresses=[str(address) for address in node.pod_addresses],
+            mtu=node.mtu,
+        )
+        for node in state.nodes.values()
+    ]
+    return _Document(
+        spec=state.spec.to_json(),
+        made_netns_directory=state.made_netns_directory,
+        nodes=nodes,
+    )
+
+
+def _decode(document: _Document) -> LabState:
+    nodes = [
+        NodeRecord(
+            number=values["number"],
+            process=ProcessId(**values["process"]) if values["process"] else None,
+            pod_addresses=[Prefix.parse(text) for text in values["pod_addresses"]],
+            mtu=values["mtu"],
+        )
+        for values in document["nodes"]
+    ]
+    return LabState(
+        spec=LabSpec.from_json(document["spec"]),
+        nodes={node.number: node for node in nodes},
+        made_netns_directory=document["made_netns_directory"],
+    )
