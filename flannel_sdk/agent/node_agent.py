@@ -1,0 +1,248 @@
+"""NodeAgent: one network on one node, from the store to the kernel; the thing to embed."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+
+from flannel_sdk.agent.options import AgentOptions
+from flannel_sdk.engine.backoff import Backoff, Complaint, retry
+from flannel_sdk.engine.feed import LeaseFeed
+from flannel_sdk.engine.keeper import LeaseKeeper
+from flannel_sdk.engine.task_groups import single_error
+from flannel_sdk.errors import PermanentError, RetryableError
+from flannel_sdk.hostnet.external_interface import find_external_interface
+from flannel_sdk.hostnet.subnet_file import (
+    read_previous_subnets,
+    render_subnet_file,
+    write_subnet_file,
+)
+from flannel_sdk.interfaces import (
+    Backend,
+    BackendContext,
+    BackendManager,
+    Network,
+    PlannedChange,
+    SubnetManager,
+    SupportsPlan,
+    SupportsStatus,
+)
+from flannel_sdk.model import ExternalInterface, Lease, NetworkConfig, Subnets
+
+_log = logging.getLogger(__name__)
+
+BackendManagerFactory = Callable[[BackendContext], BackendManager]
+
+
+class NodeAgent:
+    """Joins this node to the network that a store describes, and keeps it joined.
+
+    It reads no environment, handles no signal, exits no process and keeps no global: several
+    agents run in one event loop, each with a store, a subnet file and a status socket of its own.
+    """
+
+    def __init__(
+        self,
+        store: SubnetManager,
+        options: AgentOptions | None = None,
+        *,
+        backends: BackendManagerFactory | None = None,
+    ) -> None:
+        """``store`` stays the caller's to close. ``backends``: by default the installed plugins."""
+        self._store = store
+        self._options = options or AgentOptions()
+        self._backends = backends
+        self._registered = asyncio.Event()
+        self._config: NetworkConfig | None = None
+        self._interface: ExternalInterface | None = None
+        self._keeper: LeaseKeeper | None = None
+        self._feed: LeaseFeed | None = None
+        self._network: Network | None = None
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Serve until cancelled; the data plane stays as it is then.
+
+        What can heal by itself is waited out. PermanentError (ConfigError, PluginError,
+        PrivilegeError, ..) where somebody has to change something first.
+        """
+        async with AsyncExitStack() as stack:
+            if self._options.status_socket is not None:
+                from flannel_sdk.agent.status_socket import serve_status
+
+                await stack.enter_async_context(
+                    serve_status(
+                        self._options.status_socket,
+                        {"status": self._status, "peers": self._peers, "plan": self._plan},
+                    )
+                )
+            with single_error():
+                await self._join()
+
+    async def wait_registered(self) -> Network:
+        """The network, once the lease is held, the device is up and subnet.env is written."""
+        await self._registered.wait()
+        assert self._network is not None
+        return self._network
+
+    async def _join(self) -> None:
+        store = self._store
+        config = self._config = await retry(
+            f"reading the network configuration from {store.name}", store.get_network_config
+        )
+        interface = self._interface = await retry(
+            "choosing the underlay interface", lambda: self._find_interface(config)
+        )
+        backend = await self._make_manager(interface).get_backend(config.backend_type)
+        keeper = self._keeper = LeaseKeeper(
+            store, renew_margin=self._options.renew_margin, previous=self._previous_subnets()
+        )
+        network = await self._register(backend, config, keeper)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keeper.run(), name="lease keeper")
+            while True:
+                await self._serve_network(network, config, keeper)
+                network = await self._register(backend, config, keeper)
+
+    async def _find_interface(self, config: NetworkConfig) -> ExternalInterface:
+        options = self._options
+        return await asyncio.to_thread(
+            find_external_interface, options.interface, config.pools.families, options.netns
+        )
+
+    def _make_manager(self, interface: ExternalInterface) -> BackendManager:
+        context = BackendContext(interface, self._options.netns)
+        if self._backends is not None:
+            return self._backends(context)
+        from flannel_sdk.engine.backend_manager import InstalledBackends
+
+        return InstalledBackends(context)
+
+    def _previous_subnets(self) -> Subnets | None:
+        path = self._options.subnet_file
+        return read_previous_subnets(path) if path is not None else None
+
+    async def _register(
+        self, backend: Backend, config: NetworkConfig, keeper: LeaseKeeper
+    ) -> Network:
+        network = self._network = await retry(
+            f"registering the {config.backend_type} network",
+            lambda: backend.register_network(config, keeper),
+        )
+        self._publish(config, network)
+        self._registered.set()
+        return network
+
+    def _publish(self, config: NetworkConfig, network: Network) -> None:
+        path = self._options.subnet_file
+        if path is None:
+            return
+        text = render_subnet_file(config, network.lease, network.mtu, ip_masq=self._options.ip_masq)
+        try:
+            write_subnet_file(path, text)
+        except OSError as error:
+            _log.warning("cannot write %s: %s", path, error.strerror)
+
+    async def _serve_network(
+        self, network: Network, config: NetworkConfig, keeper: LeaseKeeper
+    ) -> None:
+        """Run ``network`` until the lease has other subnets than it was registered with."""
+        feed = self._feed = LeaseFeed(config, network.lease)
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._follow(feed), name="lease watch")
+            running = tasks.create_task(self._run_network(network, feed), name="network")
+            await keeper.subnets_changed(network.lease.subnets)
+            watching.cancel()
+            running.cancel()
+
+    async def _follow(self, feed: LeaseFeed) -> None:
+        backoff = Backoff()
+        complaint = Complaint(_log, f"watching the leases in {self._store.name}")
+        while True:
+            try:
+                async with aclosing(self._store.watch_leases()) as items:
+                    async for item in items:
+                        backoff.reset()
+                        complaint.healed()
+                        feed.apply(item)
+            except RetryableError as error:
+                delay = backoff.next_delay()
+                complaint.failed(error, delay)
+                await asyncio.sleep(delay)
+
+    async def _run_network(self, network: Network, feed: LeaseFeed) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await network.run(feed)
+                problem = "it returned"
+            except PermanentError:
+                raise
+            except RetryableError as error:
+                problem = str(error)
+            except Exception as error:  # a plugin's defect must not end the agent
+                _log.exception("the backend failed")
+                problem = f"{type(error).__name__}: {error}"
+            self._failures += 1
+            delay = backoff.next_delay()
+            _log.warning("the data plane stopped (%s); running it again in %.1f s", problem, delay)
+            await asyncio.sleep(delay)
+
+    async def plan(self) -> Sequence[PlannedChange]:
+        """What a reconciliation would change in the kernel now; nothing is written.
+
+        PermanentError before the network is registered and for a backend that cannot tell.
+        """
+        network: object = self._network
+        if not isinstance(network, SupportsPlan):
+            raise PermanentError("there is no plan: the network is not registered or cannot tell")
+        return await network.plan()
+
+    def status(self) -> Mapping[str, object]:
+        """JSON-ready facts about everything this agent holds; cheap, without I/O."""
+        network, feed, keeper = self._network, self._feed, self._keeper
+        plane: object = network
+        return {
+            "state": "running" if feed is not None and feed.settled else "starting",
+            "store": self._store.name,
+            "backend": self._config.backend_type if self._config else None,
+            "interface": _interface_facts(self._interface),
+            "lease": _lease_facts(network.lease) if network else None,
+            "mtu": network.mtu if network else None,
+            "feed": feed.status() if feed else None,
+            "keeper": keeper.status() if keeper else None,
+            "dataplane": plane.status() if isinstance(plane, SupportsStatus) else None,
+            "restarts": self._failures,
+        }
+
+    async def _status(self) -> object:
+        return self.status()
+
+    async def _peers(self) -> object:
+        return [] if self._feed is None else [_lease_facts(peer) for peer in self._feed.peers()]
+
+    async def _plan(self) -> object:
+        return [
+            {"action": change.action, "kind": change.kind, "subject": change.subject}
+            for change in await self.plan()
+        ]
+
+
+def _lease_facts(lease: Lease) -> Mapping[str, object]:
+    return {
+        "subnets": [str(subnet) for _, subnet in lease.subnets.items_by_family()],
+        "public_ips": [str(address) for _, address in lease.attrs.public_ips.items_by_family()],
+        "backend": lease.attrs.backend_type,
+        "backend_data": [data for _, data in lease.attrs.backend_data.items_by_family()],
+        "expires_at": lease.expires_at,
+    }
+
+
+def _interface_facts(interface: ExternalInterface | None) -> Mapping[str, object] | None:
+    if interface is None:
+        return None
+    return {
+        "name": interface.name,
+        "mtu": interface.mtu,
+        "public_ips": [str(address) for _, address in interface.public_ips.items_by_family()],
+    }

@@ -1,0 +1,74 @@
+"""``flannel-sdk config``: the network's configuration in a store, shown or put."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from flannel_sdk.agent.options import open_store
+from flannel_sdk.cli.store_arguments import add_store_arguments, store_values
+from flannel_sdk.cli.tables import print_json, print_table
+from flannel_sdk.errors import PermanentError
+from flannel_sdk.interfaces import SupportsConfigWrite
+from flannel_sdk.model import NetworkConfig
+
+_EPILOG = """\
+examples:
+  flannel-sdk config put net-conf.json --store sqlite --store-option path=/var/lib/flannel/net.db
+  echo '{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"}}' | flannel-sdk config put -
+  flannel-sdk config show"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what to do and where."""
+    parser.epilog = _EPILOG
+    parser.add_argument("action", choices=["show", "put"])
+    parser.add_argument("file", nargs="?", help="flannel's JSON to put; - for standard input")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    add_store_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Put the configuration, if asked to, and show what the store holds."""
+    if args.action == "put" and args.file is None:
+        raise PermanentError("config put needs a file with flannel's JSON, or - for standard input")
+    config = asyncio.run(_put_or_show(args))
+    rows = _rows(config)
+    if args.json:
+        print_json(dict(rows))
+    else:
+        print_table(["what", "value"], rows)
+    return 0
+
+
+async def _put_or_show(args: argparse.Namespace) -> NetworkConfig:
+    store = open_store(args.store, store_values(args.store_option))
+    try:
+        if args.action == "show":
+            return await store.get_network_config()
+        if not isinstance(store, SupportsConfigWrite):
+            raise PermanentError(f"the store {args.store} takes no configuration from here")
+        return await store.put_network_config(_document(args.file))
+    finally:
+        await store.aclose()
+
+
+def _document(file: str) -> str:
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PermanentError(f"cannot read {file}: {error}") from error
+
+
+def _rows(config: NetworkConfig) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for family, pool in config.pools.items_by_family():
+        rows.append((f"{family} network", str(pool.network)))
+        rows.append(
+            (f"{family} subnets", f"{pool.first} to {pool.last}, /{pool.subnet_length} each")
+        )
+    rows.append(("backend", config.backend_type))
+    rows.extend((f"backend {key}", value) for key, value in config.backend_options.values.items())
+    return rows

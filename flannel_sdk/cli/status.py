@@ -1,0 +1,110 @@
+"""``flannel-sdk status``, ``peers`` and ``plan``: what the running daemon tells about itself."""
+
+import argparse
+import json
+import socket
+from pathlib import Path
+from typing import cast
+
+from flannel_sdk.cli.tables import print_json, print_table
+from flannel_sdk.errors import PermanentError
+
+DEFAULT_STATUS_SOCKET = Path("/run/flannel/flannel-sdk.sock")
+_PATIENCE = 30.0
+"""Seconds; a plan reads the kernel's tables."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where to ask, and ``--json``."""
+    parser.add_argument(
+        "--status-socket",
+        type=Path,
+        default=DEFAULT_STATUS_SOCKET,
+        metavar="FILE",
+        help="the daemon's socket (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, and print what was answered."""
+    answer = ask(args.status_socket, args.command)
+    if args.json:
+        print_json(answer)
+    elif args.command == "status":
+        _print_status(cast("dict[str, object]", answer))
+    elif args.command == "peers":
+        _print_peers(cast("list[dict[str, object]]", answer))
+    else:
+        _print_plan(cast("list[dict[str, object]]", answer))
+    return 0
+
+
+def ask(path: Path, command: str) -> object:
+    """The daemon's answer to ``command``; PermanentError if there is none or it is an error."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_PATIENCE)
+            connection.connect(str(path))
+            connection.sendall(json.dumps({"command": command}).encode() + b"\n")
+            with connection.makefile("rb") as stream:
+                answer: object = json.loads(stream.readline())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise PermanentError(
+            f"no daemon answers at {path} ({reason}): is flannel-sdk daemon running, "
+            "and with this --status-socket?"
+        ) from error
+    if isinstance(answer, dict) and "error" in answer:
+        raise PermanentError(str(answer["error"]))
+    return answer
+
+
+def _print_status(answer: dict[str, object]) -> None:
+    print_table(["what", "value"], _rows("", answer))
+
+
+def _rows(prefix: str, facts: dict[str, object]) -> list[tuple[str, object]]:
+    """Nested facts as ``outer.inner`` rows."""
+    rows: list[tuple[str, object]] = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            rows.extend(_rows(f"{prefix}{name}.", value))
+        elif isinstance(value, list):
+            rows.append((prefix + name, ", ".join(map(str, value))))
+        else:
+            rows.append((prefix + name, value))
+    return rows
+
+
+def _print_peers(peers: list[dict[str, object]]) -> None:
+    print_table(
+        ["subnets", "public IPs", "backend", "backend data"],
+        [
+            [
+                _joined(peer["subnets"]),
+                _joined(peer["public_ips"]),
+                peer["backend"],
+                _joined(peer["backend_data"]),
+            ]
+            for peer in peers
+        ],
+    )
+
+
+def _joined(values: object) -> str:
+    return ", ".join(map(str, values)) if isinstance(values, list) else ""
+
+
+def _print_plan(changes: list[dict[str, object]]) -> None:
+    if not changes:
+        print("nothing to change: the kernel is as it should be")
+        return
+    signs = {"add": "+", "change": "~", "remove": "-"}
+    print_table(
+        ["", "kind", "object"],
+        [
+            [signs.get(str(change["action"]), "?"), change["kind"], change["subject"]]
+            for change in changes
+        ],
+    )

@@ -1,0 +1,164 @@
+"""Which of the leases that others publish are believed: one bad entry harms only itself."""
+
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Mapping, Sequence
+
+from flannel_sdk.model import Family, Lease, NetworkConfig, Prefix, Subnets
+from flannel_sdk.model.peer_checks import PeerChecks
+
+
+class Admission:
+    """Judges all leases of a store together; our own is never among those accepted.
+
+    Two leases that overlap cannot both be served: ours goes before all others, then the one that
+    was accepted before, then the older entry. A refused lease is judged again when others change.
+    """
+
+    def __init__(self, config: NetworkConfig, own: Lease) -> None:
+        self._own = own.subnets
+        self._checks = PeerChecks(config, own)
+        self._lengths = [
+            (family, pool.subnet_length) for family, pool in config.pools.items_by_family()
+        ]
+        self._known: dict[Subnets, Lease] = {}
+        self._accepted: dict[Subnets, Lease] = {}
+        self._claims: dict[Prefix, Subnets] = {}
+        self._irregular: set[Subnets] = set()
+        self.refused: dict[Subnets, str] = {}
+        """Why each refused lease is refused, as a phrase."""
+
+    def replace(self, leases: Iterable[Lease]) -> Mapping[Subnets, Lease]:
+        """Forget all but ``leases``; gives all accepted ones."""
+        self._known = {lease.subnets: lease for lease in leases}
+        return self._judge_all()
+
+    def change(
+        self, changed: Sequence[Lease], removed: Sequence[Subnets]
+    ) -> tuple[Mapping[Subnets, Lease], Iterable[Subnets]]:
+        """Take in a delta; gives the leases accepted by it, and the peers that it ends."""
+        simple = not self._irregular and not self.refused
+        for subnets in removed:
+            if self._known.pop(subnets, None) is not None:
+                simple = self._forget(subnets) and simple
+        self._known.update((lease.subnets, lease) for lease in changed)
+        accepted = {}
+        for lease in changed if simple else ():
+            if not self._accept_alone(lease):
+                simple = False
+                break
+            if lease.subnets != self._own:
+                accepted[lease.subnets] = lease
+        if simple:
+            return accepted, removed
+        before = self._accepted
+        after = self._judge_all()
+        return after, before.keys() - after.keys() | set(removed) - after.keys()
+
+    def _forget(self, subnets: Subnets) -> bool:
+        self._accepted.pop(subnets, None)
+        for _, prefix in subnets.items_by_family():
+            if self._claims.get(prefix) == subnets:
+                del self._claims[prefix]
+        return subnets not in self._irregular
+
+    def _accept_alone(self, lease: Lease) -> bool:
+        """Accept without looking at the others; False where that is not possible."""
+        subnets = lease.subnets
+        if subnets == self._own:
+            return True
+        if not self._claim(subnets) or self._checks.problem(lease) is not None:
+            return False
+        self._accepted[subnets] = lease
+        return True
+
+    def _claim(self, subnets: Subnets) -> bool:
+        """Claim subnets of the pools' own lengths: equal lengths overlap only where they are equal.
+
+        False for any other subnets and for those that another lease claims.
+        """
+        for family, length in self._lengths:
+            prefix = subnets.get(family)
+            if prefix is None:
+                continue
+            if prefix.length != length or self._claims.setdefault(prefix, subnets) != subnets:
+                return False
+        return True
+
+    def _judge_all(self) -> Mapping[Subnets, Lease]:
+        before = self._accepted
+        self._accepted, self.refused, self._irregular = {}, {}, set()
+        self._claims = {prefix: self._own for _, prefix in self._own.items_by_family()}
+        doubtful = False
+        problem, claim = self._checks.problem, self._claim
+        accepted = self._accepted
+        for subnets, lease in self._known.items():
+            if subnets == self._own:
+                continue
+            if (reason := problem(lease)) is not None:
+                self.refused[subnets] = reason
+            else:
+                accepted[subnets] = lease
+                doubtful = not claim(subnets) or doubtful
+        if doubtful:
+            self._resolve_overlaps(before)
+        return accepted
+
+    def _resolve_overlaps(self, before: Mapping[Subnets, Lease]) -> None:
+        """Go through the accepted leases by rank; each keeps its subnets if nobody before has."""
+        ranked = sorted(
+            self._accepted.values(),
+            key=lambda lease: (lease.subnets not in before, lease.revision, lease.subnets.families),
+        )
+        taken = {family: _Ranges() for family, _ in self._lengths}
+        for family, own in self._own.items_by_family():
+            if family in taken:
+                taken[family].add(own)
+        for lease in ranked:
+            wanted = [
+                (ranges, prefix)
+                for family, ranges in taken.items()
+                if (prefix := lease.subnet(family)) is not None
+            ]
+            rival = next(
+                (rival for ranges, prefix in wanted if (rival := ranges.overlapping(prefix))), None
+            )
+            if rival is not None:
+                del self._accepted[lease.subnets]
+                self.refused[lease.subnets] = f"its subnet overlaps the lease of {rival}"
+                continue
+            for ranges, prefix in wanted:
+                ranges.add(prefix)
+        self._claims = {
+            prefix: subnets
+            for subnets in [self._own, *self._accepted]
+            for _, prefix in subnets.items_by_family()
+        }
+        lengths = dict(self._lengths)
+        self._irregular = {
+            subnets for subnets in self._accepted if not _is_regular(subnets, lengths)
+        }
+
+
+def _is_regular(subnets: Subnets, lengths: Mapping[Family, int]) -> bool:
+    return all(
+        prefix.length == lengths.get(family, prefix.length)
+        for family, prefix in subnets.items_by_family()
+    )
+
+
+class _Ranges:
+    """Disjoint prefixes of one family, searched by address."""
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int, Prefix]] = []
+
+    def overlapping(self, prefix: Prefix) -> Prefix | None:
+        """A range that shares an address with ``prefix``."""
+        index = bisect_right(self._ranges, prefix.last, key=lambda found: found[0])
+        if index and self._ranges[index - 1][1] >= prefix.first:
+            return self._ranges[index - 1][2]
+        return None
+
+    def add(self, prefix: Prefix) -> None:
+        """Take a range that overlaps none of those held."""
+        insort(self._ranges, (prefix.first, prefix.last, prefix))

@@ -1,0 +1,82 @@
+"""Jittered exponential back-off, and the loop that retries what can heal."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from flannel_sdk.errors import RetryableError
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+SAY_AGAIN_SECONDS = 60.0
+"""A failure that goes on is logged when it starts, when its text changes, and this often."""
+
+
+class Backoff:
+    """Delays in seconds that double from ``first`` to ``limit``, each jittered down by up to half.
+
+    The jitter keeps nodes that failed together from trying again together.
+    """
+
+    def __init__(self, first: float = 0.2, limit: float = 30.0) -> None:
+        self._first = first
+        self._limit = limit
+        self._next = first
+
+    def reset(self) -> None:
+        """After a success: start again from the first delay."""
+        self._next = self._first
+
+    def next_delay(self) -> float:
+        """The delay to wait now; the one after it is longer."""
+        delay = self._next
+        self._next = min(self._limit, delay * 2)
+        return delay * random.uniform(0.5, 1.0)
+
+
+class Complaint:
+    """Says that something keeps failing, without saying it at each try."""
+
+    def __init__(self, log: logging.Logger, doing: str) -> None:
+        self._log = log
+        self._doing = doing
+        self._said: tuple[str, float] | None = None
+
+    def failed(self, error: Exception, delay: float) -> None:
+        """Log unless the same text was logged within the last minute."""
+        text, now = str(error), time.monotonic()
+        if self._said and self._said[0] == text and now - self._said[1] < SAY_AGAIN_SECONDS:
+            return
+        self._said = (text, now)
+        self._log.warning("%s: %s; trying again in %.1f s", self._doing, text, delay)
+
+    def healed(self) -> None:
+        """Log once that it works again, if a failure was logged."""
+        if self._said:
+            self._log.info("%s: works again", self._doing)
+        self._said = None
+
+
+async def retry(
+    doing: str, operation: Callable[[], Awaitable[T]], backoff: Backoff | None = None
+) -> T:
+    """The first result of ``operation``; a RetryableError is waited out, anything else is raised.
+
+    ``doing`` says in the log what was tried, as a phrase: ``reading the network configuration``.
+    """
+    backoff = backoff or Backoff()
+    complaint = Complaint(_log, doing)
+    while True:
+        try:
+            result = await operation()
+        except RetryableError as error:
+            delay = backoff.next_delay()
+            complaint.failed(error, delay)
+            await asyncio.sleep(delay)
+        else:
+            complaint.healed()
+            return result

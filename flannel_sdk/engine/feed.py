@@ -1,0 +1,171 @@
+"""The peer feed: the newest acceptable lease of every peer, told to backends level-triggered."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+
+from flannel_sdk.engine.admission import Admission
+from flannel_sdk.model import (
+    Lease,
+    LeaseDelta,
+    LeaseSnapshot,
+    Malformed,
+    NetworkConfig,
+    PeerUpdate,
+    Subnets,
+)
+from flannel_sdk.model.subnet_key import format_subnet_key
+
+_log = logging.getLogger(__name__)
+_MOST_LOGGED = 100
+"""Refusals and malformed entries beyond this many are counted, and not logged."""
+
+
+class _Consumer:
+    """What one reader has not been told yet."""
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+        self.full = True
+        self.pending: dict[Subnets, Lease | None] = {}
+        self.idle = False
+
+    def take(self, peers: Mapping[Subnets, Lease]) -> PeerUpdate:
+        """Everything pending as one update."""
+        self.wake.clear()
+        pending, self.pending = self.pending, {}
+        if self.full:
+            self.full = False
+            return PeerUpdate(True, tuple(peers.values()))
+        changed = tuple(lease for lease in pending.values() if lease is not None)
+        removed = tuple(subnets for subnets, lease in pending.items() if lease is None)
+        return PeerUpdate(False, changed, removed)
+
+
+class LeaseFeed:
+    """A PeerFeed fed with what a store's ``watch_leases`` gives; used from one event loop.
+
+    It holds one lease a peer, so that a slow reader costs a bigger update and never a longer queue.
+    Nothing is told before the first snapshot. A renewal that changes no attribute tells nothing.
+    """
+
+    def __init__(self, config: NetworkConfig, own: Lease) -> None:
+        """``own``: the lease that this node holds; its subnets are never told."""
+        self._own = own
+        self._admission = Admission(config, own)
+        self._peers: dict[Subnets, Lease] = {}
+        self._consumers: set[_Consumer] = set()
+        self._malformed: dict[str, str] = {}
+        self._logged: set[tuple[str, str]] = set()
+        self._has_snapshot = False
+        self._revision = 0
+
+    @property
+    def settled(self) -> bool:
+        """True if every reader has asked again since the newest change: it is in the kernel."""
+        return (
+            self._has_snapshot
+            and bool(self._consumers)
+            and all(consumer.idle for consumer in self._consumers)
+        )
+
+    @property
+    def pending(self) -> bool:
+        """True if a reader has something to read."""
+        return any(consumer.wake.is_set() for consumer in self._consumers)
+
+    def peers(self) -> Sequence[Lease]:
+        """The newest lease of each accepted peer."""
+        return tuple(self._peers.values())
+
+    def apply(self, item: LeaseSnapshot | LeaseDelta) -> None:
+        """Take in what the store said; readers are woken if a peer is new, gone or differs."""
+        if isinstance(item, LeaseSnapshot):
+            self._malformed.clear()
+            accepted = self._admission.replace(item.leases)
+            removed: Iterable[Subnets] = self._peers.keys() - accepted.keys()
+        else:
+            if not self._has_snapshot:
+                raise ValueError("a store gave a delta before its first snapshot")
+            accepted, removed = self._admission.change(item.changed, item.removed)
+            if self._malformed:
+                self._forget_malformed(item)
+        self._revision = item.revision
+        self._note_malformed(item.malformed)
+        self._log_refusals()
+        self._merge(accepted, removed)
+        if not self._has_snapshot:
+            self._has_snapshot = True
+            self._wake()
+
+    def _merge(self, accepted: Mapping[Subnets, Lease], removed: Iterable[Subnets]) -> None:
+        peers = self._peers
+        pending: dict[Subnets, Lease | None] = {}
+        for subnets, lease in accepted.items():
+            known = peers.get(subnets)
+            if known is None or known.attrs != lease.attrs:
+                pending[subnets] = lease
+            peers[subnets] = lease
+        for subnets in removed:
+            if peers.pop(subnets, None) is not None:
+                pending[subnets] = None
+        if pending:
+            for consumer in self._consumers:
+                if not consumer.full:
+                    consumer.pending.update(pending)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._has_snapshot:
+            for consumer in self._consumers:
+                consumer.idle = False
+                consumer.wake.set()
+
+    async def updates(self) -> AsyncGenerator[PeerUpdate, None]:
+        """As ``PeerFeed.updates``; every reader has a stream of its own."""
+        consumer = _Consumer()
+        if self._has_snapshot:
+            consumer.wake.set()
+        self._consumers.add(consumer)
+        try:
+            while True:
+                consumer.idle = not consumer.wake.is_set()
+                await consumer.wake.wait()
+                yield consumer.take(self._peers)
+        finally:
+            self._consumers.discard(consumer)
+
+    def _forget_malformed(self, delta: LeaseDelta) -> None:
+        for subnets in [*delta.removed, *(lease.subnets for lease in delta.changed)]:
+            self._malformed.pop(format_subnet_key(subnets), None)
+
+    def _note_malformed(self, entries: Iterable[Malformed]) -> None:
+        for entry in entries:
+            self._malformed[entry.key] = entry.reason
+            self._log_once(entry.key, entry.reason)
+
+    def _log_refusals(self) -> None:
+        if len(self._logged) >= _MOST_LOGGED:
+            return
+        for subnets, reason in self._admission.refused.items():
+            text = " ".join(str(subnet) for _, subnet in subnets.items_by_family())
+            self._log_once(text, reason)
+
+    def _log_once(self, what: str, reason: str) -> None:
+        if (what, reason) in self._logged or len(self._logged) >= _MOST_LOGGED:
+            return
+        self._logged.add((what, reason))
+        _log.warning("ignoring the lease entry %s: %s", what, reason)
+        if len(self._logged) == _MOST_LOGGED:
+            _log.warning("further lease entries that are ignored are counted, not logged")
+
+    def status(self) -> Mapping[str, object]:
+        """JSON-ready counts of accepted peers, refused ones by reason, and malformed entries."""
+        return {
+            "peers": len(self._peers),
+            "refused": dict(Counter(self._admission.refused.values())),
+            "malformed": len(self._malformed),
+            "revision": self._revision,
+            "settled": self.settled,
+        }

@@ -1,0 +1,164 @@
+"""The lease keeper: acquires this node's lease, renews it, and gets it back when it is lost."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
+
+from flannel_sdk.engine.backoff import Backoff, Complaint, retry
+from flannel_sdk.errors import LeaseLost, RetryableError
+from flannel_sdk.interfaces import SubnetManager
+from flannel_sdk.model import Lease, LeaseAttrs, LeaseGone, Subnets
+
+_log = logging.getLogger(__name__)
+
+LONGEST_SLEEP = 60.0
+"""Seconds: the wall clock is read again this often, since it may jump and the host may sleep."""
+
+
+class LeaseKeeper:
+    """Holds one lease in one store for as long as ``run`` runs; a LeaseAcquirer for the backend.
+
+    A lease that is lost is acquired again at once, with the same subnet if it is free. A backend is
+    not called back: whoever runs the network waits for ``subnets_changed`` and registers again.
+    """
+
+    def __init__(
+        self,
+        store: SubnetManager,
+        *,
+        renew_margin: float = 3600.0,
+        previous: Subnets | None = None,
+    ) -> None:
+        """``renew_margin``: seconds before its expiry that a lease is renewed."""
+        self._store = store
+        self._margin = renew_margin
+        self._previous = previous
+        self._lease: Lease | None = None
+        self._renew_at: float | None = None
+        self._reacquiring = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._renewals = 0
+        self._reacquisitions = 0
+        self._last_error: str | None = None
+
+    @property
+    def lease(self) -> Lease:
+        """The lease held now; RuntimeError before the first acquisition."""
+        if self._lease is None:
+            raise RuntimeError("no lease was acquired yet")
+        return self._lease
+
+    async def acquire_lease(self, attrs: LeaseAttrs) -> Lease:
+        """Acquire, or publish other attributes for the lease held; what can heal is waited out."""
+        previous = self._lease.subnets if self._lease else self._previous
+        lease = await retry(
+            f"acquiring a lease from {self._store.name}",
+            lambda: self._store.acquire_lease(attrs, previous),
+        )
+        if lease != self._lease:
+            _log.info("lease %s", " ".join(str(subnet) for subnet in lease.subnets if subnet))
+        self._set(lease)
+        return lease
+
+    def _set(self, lease: Lease) -> None:
+        self._lease = lease
+        self._renew_at = None
+        if lease.expires_at is not None:
+            # A margin as long as the lease itself would renew without a pause.
+            margin = min(self._margin, (lease.expires_at - time.time()) / 2)
+            self._renew_at = lease.expires_at - margin
+        self._changed.set()
+
+    async def subnets_changed(self, known: Subnets) -> Lease:
+        """Wait until the lease has other subnets than ``known``, and give it."""
+        while self.lease.subnets == known:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.lease
+
+    async def run(self) -> None:
+        """Keep the lease until cancelled; call it after the first acquisition."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._renew_in_time(), name="lease renewal")
+            tasks.create_task(self._guard(), name="lease guard")
+
+    async def _renew_in_time(self) -> None:
+        """Renew at expiry minus margin; a lease that is replaced or prolonged moves the time."""
+        while True:
+            await self._sleep_until_due()
+            await self._renew()
+
+    def _due(self) -> float | None:
+        """Seconds until the renewal; None for a reservation."""
+        return None if self._renew_at is None else self._renew_at - time.time()
+
+    async def _sleep_until_due(self) -> None:
+        while (due := self._due()) is None or due > 0:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(due or LONGEST_SLEEP, LONGEST_SLEEP)):
+                    await self._changed.wait()
+
+    async def _renew(self) -> None:
+        backoff = Backoff(first=1.0, limit=60.0)
+        complaint = Complaint(_log, f"renewing the lease in {self._store.name}")
+        while True:
+            lease = self.lease
+            try:
+                renewed = await self._store.renew_lease(lease)
+            except LeaseLost as lost:
+                await self._reacquire(lease, str(lost))
+                return
+            except RetryableError as error:
+                self._last_error = str(error)
+                delay = backoff.next_delay()
+                complaint.failed(error, delay)
+                await asyncio.sleep(delay)
+            else:
+                self._last_error = None
+                self._renewals += 1
+                if self.lease is lease:
+                    self._set(renewed)
+                complaint.healed()
+                return
+
+    async def _guard(self) -> None:
+        """Notice at once that the store's entry is gone or somebody else's."""
+        backoff = Backoff()
+        complaint = Complaint(_log, f"watching our lease in {self._store.name}")
+        while True:
+            lease = self.lease
+            try:
+                async with aclosing(self._store.watch_lease(lease)) as states:
+                    async for state in states:
+                        backoff.reset()
+                        complaint.healed()
+                        if self.lease.subnets != lease.subnets:
+                            break
+                        if isinstance(state, LeaseGone):
+                            await self._reacquire(self.lease, state.reason)
+                            break
+                        if state.lease.revision > self.lease.revision:
+                            self._set(state.lease)
+            except RetryableError as error:
+                delay = backoff.next_delay()
+                complaint.failed(error, delay)
+                await asyncio.sleep(delay)
+
+    async def _reacquire(self, lost: Lease, reason: str) -> None:
+        async with self._reacquiring:
+            if self.lease is not lost:
+                return  # the other task was faster
+            _log.warning("the lease was lost (%s); acquiring it again", reason)
+            self._reacquisitions += 1
+            await self.acquire_lease(lost.attrs)
+
+    def status(self) -> Mapping[str, object]:
+        """JSON-ready counters."""
+        return {
+            "renewals": self._renewals,
+            "reacquisitions": self._reacquisitions,
+            "last_error": self._last_error,
+        }
