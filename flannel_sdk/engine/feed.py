@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 from flannel_sdk.engine.admission import Admission
+from flannel_sdk.engine.convergence import Convergence
 from flannel_sdk.model import (
     Lease,
     LeaseDelta,
@@ -60,6 +61,7 @@ class LeaseFeed:
         self._logged: set[tuple[str, str]] = set()
         self._has_snapshot = False
         self._revision = 0
+        self._convergence = Convergence()
 
     @property
     def settled(self) -> bool:
@@ -98,6 +100,8 @@ class LeaseFeed:
         if not self._has_snapshot:
             self._has_snapshot = True
             self._wake()
+        if self.pending:
+            self._convergence.told(item.received_at)
 
     def _merge(self, accepted: Mapping[Subnets, Lease], removed: Iterable[Subnets]) -> None:
         peers = self._peers
@@ -131,6 +135,8 @@ class LeaseFeed:
         try:
             while True:
                 consumer.idle = not consumer.wake.is_set()
+                if self.settled:
+                    self._convergence.settled()
                 await consumer.wake.wait()
                 yield consumer.take(self._peers)
         finally:
@@ -168,4 +174,5 @@ class LeaseFeed:
             "malformed": len(self._malformed),
             "revision": self._revision,
             "settled": self.settled,
+            "convergence": self._convergence.status(),
         }
