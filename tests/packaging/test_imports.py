@@ -1,0 +1,32 @@
+"""Importing the SDK costs little: what is heavy waits until it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("pyroute2", "stevedore", "rich", "sqlite3", "importlib.metadata", "argparse", "ssl")
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["flannel_sdk", "flannel_sdk.interfaces", "flannel_sdk.model", "flannel_sdk.engine.discovery"],
+)
+def test_an_import_loads_nothing_heavy_and_no_plugin(module: str) -> None:
+    # -S: site-packages may hold .pth files that import things; the path is given by hand instead.
+    script = f"""
+import sys
+sys.path[:] = {sys.path!r}
+before = set(sys.modules)
+import {module}
+new = set(sys.modules) - before
+print(sorted(n for n in new if n in {HEAVY!r} or n.startswith("flannel_sdk_")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
