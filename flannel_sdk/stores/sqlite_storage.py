@@ -1,0 +1,169 @@
+"""The store file of one manager: a connection in a thread of its own, and what can go wrong."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
+from flannel_sdk.errors import StoreCorrupt, StoreError, StoreUnavailable
+from flannel_sdk.stores.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION, create_if_absent
+from flannel_sdk.stores.sqlite_signal import ChangeSignal
+from flannel_sdk.stores.sqlite_table import SqliteTable
+from flannel_sdk.stores.table import Reader, Wakeups, Writer
+
+T = TypeVar("T")
+
+_BUSY_SECONDS = 10.0
+"""How long a writer waits for the others."""
+_PERMANENT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+
+
+class SqliteStorage:
+    """Storage in one SQLite file, shared by any number of processes of this host."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flannel-sdk-sqlite")
+        self._signal = ChangeSignal(path)
+        self._closed = False
+        # Used in the thread alone:
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._generation = 0
+        """Number of times that the file was opened."""
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        """See Storage."""
+        return await self._in_thread(lambda: self._transact("BEGIN", work))
+
+    async def write(self, work: Callable[[Writer], T]) -> T:
+        """See Storage."""
+        return await self._in_thread(lambda: self._transact("BEGIN IMMEDIATE", work))
+
+    @asynccontextmanager
+    async def wakeups(self) -> AsyncGenerator[Wakeups, None]:
+        """See Storage."""
+        # The first read makes the files that are watched.
+        generation = await self._in_thread(
+            lambda: self._transact("BEGIN", lambda table: (table.epoch(), self._generation)[1])
+        )
+        async with self._signal.watch(generation) as watch:
+            yield watch
+
+    async def aclose(self) -> None:
+        """See Storage."""
+        if self._closed:
+            return
+        self._closed = True
+        self._signal.wake_all()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise StoreUnavailable(f"The store {self._path} is closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _transact(self, begin: str, work: Callable[[SqliteTable], T]) -> T:
+        try:
+            connection = self._connected()
+            written = connection.total_changes
+            connection.execute(begin)
+            try:
+                result = work(SqliteTable(connection))
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            if connection.total_changes != written:
+                self._refuse_replaced()
+                os.utime(self._path)
+        except sqlite3.Error as error:
+            self._disconnect()
+            raise self._translated(error) from error
+        except OSError as error:
+            self._disconnect()
+            raise StoreUnavailable(f"The store {self._path} cannot be used: {error}.") from error
+        return result
+
+    def _connected(self) -> sqlite3.Connection:
+        """The connection to the file that the path names; made when there is none."""
+        if self._connection is not None:
+            self._refuse_replaced()
+            return self._connection
+        if self._identity is None:
+            create_if_absent(self._path)
+        elif not os.path.exists(self._path):
+            # A new, empty file would tell everybody that all peers are gone.
+            raise StoreUnavailable(f"The store {self._path} was deleted while in use.")
+        connection = sqlite3.connect(
+            f"file:{_quoted(self._path)}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            timeout=_BUSY_SECONDS,
+        )
+        try:
+            self._refuse_foreign(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._identity = _identity(self._path)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        self._generation += 1
+        return connection
+
+    def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if application != APPLICATION_ID:
+            raise StoreCorrupt(
+                f"{self._path} is not a store of flannel-sdk, and was left as it is."
+            )
+        if version != SCHEMA_VERSION:
+            raise StoreCorrupt(
+                f"The store {self._path} has layout {version} and this release reads "
+                f"{SCHEMA_VERSION}; it was left as it is."
+            )
+
+    def _refuse_replaced(self) -> None:
+        """Notice that the open file is not the one that others find under the path."""
+        try:
+            replaced = _identity(self._path) != self._identity
+        except FileNotFoundError as error:
+            self._disconnect()
+            raise StoreUnavailable(f"The store {self._path} was deleted while in use.") from error
+        if replaced:
+            self._disconnect()
+            raise StoreUnavailable(f"The store {self._path} was replaced while in use.")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _translated(self, error: sqlite3.Error) -> StoreError:
+        # Extended codes hold the primary one in their lowest byte.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _PERMANENT:
+            return StoreCorrupt(
+                f"The store {self._path} is corrupt, and was left as it is: {error}."
+            )
+        if code == sqlite3.SQLITE_BUSY:
+            return StoreUnavailable(
+                f"The store {self._path} was locked by another process for {_BUSY_SECONDS:g} s."
+            )
+        return StoreUnavailable(f"The store {self._path} cannot be used: {error}.")
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
