@@ -2,10 +2,13 @@
 
 import json
 import re
+from binascii import unhexlify
 
 from flannel_sdk.errors import MalformedEntry
 from flannel_sdk.model import MacAddress
 from flannel_sdk.toolkit import is_station
+
+_NO_STATION = MacAddress(6)
 
 
 class VtepDataCodec:
@@ -13,10 +16,8 @@ class VtepDataCodec:
 
     def __init__(self, vni: int) -> None:
         self._vni = vni
-        self._match_exact = re.compile(
-            rf'\{{"VNI":{vni},"VtepMAC":"'
-            r'((?!00:00:00:00:00:00)[0-9a-f][02468ace](?::[0-9a-f]{2}){5})"\}'
-        ).fullmatch
+        octets = ":".join(["([0-9a-f][02468ace])", *["([0-9a-f]{2})"] * 5])
+        self._match_usual = re.compile(rf'\{{"VNI":{vni},"VtepMAC":"{octets}"\}}').fullmatch
 
     def encode(self, mac: MacAddress) -> str:
         """Byte for byte what flannel writes."""
@@ -24,9 +25,11 @@ class VtepDataCodec:
 
     def decode(self, text: str) -> MacAddress:
         """A peer's VtepMAC; MalformedEntry if there is none, or its VNI is another than ours."""
-        exact = self._match_exact(text)
-        if exact is not None:
-            return MacAddress.fromhex(exact[1].replace(":", ""))
+        usual = self._match_usual(text)
+        if usual is not None:
+            mac = MacAddress(unhexlify("".join(usual.groups())))
+            if mac != _NO_STATION:
+                return mac
         return self.decode_json(text)
 
     def decode_json(self, text: str) -> MacAddress:
