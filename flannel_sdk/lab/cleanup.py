@@ -1,6 +1,5 @@
 """Removes all of a lab: from its state file, and beyond it by name and by mark after a crash."""
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.lab.cleanup import Removed, clean_up
 from flannel_sdk.lab.daemon import (
     DaemonCommand,
@@ -207,9 +208,10 @@ class Lab:
         await make_underlay(self.names, self.spec)
         await self._make_nodes(range(1, self.spec.nodes + 1))
         progress(f"starting {self.spec.nodes} daemons")
-        async with asyncio.TaskGroup() as group:
-            for number in self.state.nodes:
-                group.create_task(self.start_daemon(number))
+        with single_error():
+            async with asyncio.TaskGroup() as group:
+                for number in self.state.nodes:
+                    group.create_task(self.start_daemon(number))
 
     async def _make_nodes(self, numbers: Sequence[int]) -> None:
         for number in numbers:

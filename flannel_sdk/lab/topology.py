@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.lab.iproute import ip_batch
 from flannel_sdk.lab.names import POD_BRIDGE, UNDERLAY_LINK, LabNames, netns_path
 from flannel_sdk.lab.spec import LabSpec
@@ -33,9 +34,10 @@ async def make_nodes(names: LabNames, spec: LabSpec, nodes: Sequence[int]) -> No
         run_in_netns(netns_path(names.node(number)), _forward_packets)
         run_in_netns(netns_path(names.pod(number)), _settle_addresses)
     await ip_batch([line for n in nodes for line in _cable(names, spec, n)], netns=names.router)
-    async with asyncio.TaskGroup() as group:
-        for number in nodes:
-            group.create_task(ip_batch(_node_network(spec, number), netns=names.node(number)))
+    with single_error():
+        async with asyncio.TaskGroup() as group:
+            for number in nodes:
+                group.create_task(ip_batch(_node_network(spec, number), netns=names.node(number)))
 
 
 async def attach_pod(

@@ -1,0 +1,67 @@
+"""``flannel-sdk lab status``, ``ping``, ``logs`` and ``exec``: looking at a lab that is up."""
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+
+from flannel_sdk.cli.lab_print import print_matrix, print_nodes, verdict
+from flannel_sdk.cli.tables import print_json
+from flannel_sdk.lab import Lab, LabError
+from flannel_sdk.lab.reports import report_nodes
+
+
+def run_action(args: argparse.Namespace) -> int:
+    """Do ``args.action``."""
+    lab = Lab.attach(instance=args.name)
+    if args.action == "status":
+        return _status(lab, args)
+    if args.action == "ping":
+        return _ping(lab, args)
+    if args.action == "logs":
+        return _logs(lab, args)
+    return _exec(lab, args)
+
+
+def _status(lab: Lab, args: argparse.Namespace) -> int:
+    reports = asyncio.run(report_nodes(lab))
+    if args.json:
+        print_json({"backend": lab.spec.backend, "nodes": [r.to_json() for r in reports]})
+    else:
+        print_nodes(reports)
+    return 0
+
+
+def _ping(lab: Lab, args: argparse.Namespace) -> int:
+    mtu = min((node.mtu for node in lab.state.nodes.values() if node.mtu), default=0)
+    size = mtu if args.full_mtu else args.size
+    matrix = asyncio.run(lab.ping(timeout=args.timeout, packet_bytes=size))
+    if args.json:
+        print_json(matrix.to_json())
+    else:
+        print_matrix(matrix)
+        print(f"{verdict(matrix)}, packets of {size} bytes")
+    return 0 if matrix.complete else 1
+
+
+def _logs(lab: Lab, args: argparse.Namespace) -> int:
+    lab.node(args.node)
+    log = lab.files(args.node).log
+    if log.exists():
+        with log.open(encoding="utf-8", errors="replace") as text:
+            shutil.copyfileobj(text, sys.stdout)
+    return 0
+
+
+def _exec(lab: Lab, args: argparse.Namespace) -> int:
+    number, _, rest = args.node.partition("-")
+    if not number.isdigit() or rest not in {"", "pod"}:
+        raise LabError(f"{args.node!r} is no node: give its number, or 2-pod for the pod of node 2")
+    lab.node(int(number))
+    netns = lab.names.pod(int(number)) if rest else lab.names.node(int(number))
+    argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
+    if not argv:
+        raise LabError("lab exec needs a command: flannel-sdk lab exec 1 -- ip route")
+    sys.stdout.flush()
+    os.execvp("ip", ["ip", "netns", "exec", netns, *argv])

@@ -1,0 +1,66 @@
+"""What a lab's nodes look like now, for tables and programs."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from flannel_sdk.lab.lab import Lab
+from flannel_sdk.lab.state import NodeRecord
+from flannel_sdk.lab.status_client import ask_daemon
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """One node, every value as text for people."""
+
+    node: int
+    netns: str
+    pid: int | None
+    """Of the running daemon."""
+    underlay: list[str]
+    subnets: list[str]
+    pod: list[str]
+    mtu: int
+    """Bytes; 0 while unknown."""
+    lease_expires: str | None
+    state: str
+    """What the daemon says itself, else ``silent``, ``dead`` or ``not started``."""
+
+    def to_json(self) -> dict[str, object]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+async def report_nodes(lab: Lab) -> list[NodeReport]:
+    """All nodes, each asked at its status socket at the same time."""
+    return list(await asyncio.gather(*(_report(lab, node) for node in lab.state.nodes.values())))
+
+
+async def _report(lab: Lab, node: NodeRecord) -> NodeReport:
+    alive = node.process is not None and node.process.alive
+    answer = await ask_daemon(lab.files(node.number).status_socket, "status") if alive else None
+    return NodeReport(
+        node=node.number,
+        netns=lab.names.node(node.number),
+        pid=node.process.pid if node.process is not None and alive else None,
+        underlay=[str(prefix) for prefix in lab.spec.underlay_addresses(node.number)],
+        subnets=[str(prefix.masked()) for prefix in node.pod_addresses],
+        pod=[str(prefix.address) for prefix in node.pod_addresses],
+        mtu=node.mtu,
+        lease_expires=_expiry(answer),
+        state=_state(node, alive, answer),
+    )
+
+
+def _state(node: NodeRecord, alive: bool, answer: Mapping[str, object] | None) -> str:
+    if node.process is None:
+        return "not started"
+    if not alive:
+        return "dead"
+    return "silent" if answer is None else str(answer.get("state", "silent"))
+
+
+def _expiry(answer: Mapping[str, object] | None) -> str | None:
+    lease = (answer or {}).get("lease")
+    expires = lease.get("expires_at") if isinstance(lease, dict) else None
+    return None if expires is None else str(expires)
