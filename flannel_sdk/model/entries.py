@@ -5,9 +5,9 @@ goes through ``subnet_key`` and ``lease_json``, which give the same result and a
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Final
+from typing import Final, cast
 
 from flannel_sdk.errors import MalformedEntry
 from flannel_sdk.model.addresses import ByFamily, IPAddress, Prefix
@@ -23,14 +23,28 @@ _DATA = (
     r'|\{"\w+":(?:"[\w+/=:. -]*"|0|[1-9]\d{0,17})(?:,"\w+":(?:"[\w+/=:. -]*"|0|[1-9]\d{0,17}))*\})'
 )
 _ENTRY: Final = re.compile(
-    r"(\d[\d.]*)-([1-9]\d?)(?:&([\da-f:]+)-([1-9]\d{0,2}))?"
-    r'\n\{"PublicIP":"(\d[\d.]*)"(?:,"PublicIPv6":(?:null|"([\da-f:]+)"))?'
+    r"(?:0\.0\.0\.0-0|(\d[\d.]*)-([1-9]\d?))(?:&([\da-f:]+)-([1-9]\d{0,2}))?"
+    r'\n\{"PublicIP":"(?:0\.0\.0\.0|(\d[\d.]*))"(?:,"PublicIPv6":(?:null|"([\da-f:]+)"))?'
     r'(?:,"BackendType":"([\w-]*)")?'
     rf'(?:,"BackendData":({_DATA}))?(?:,"BackendV6Data":({_DATA}))?\}}',
     re.ASCII,
 )
 _ALL_ONES: Final = (1 << 128) - 1
 _NO_DATA: Final[ByFamily[str]] = ByFamily()
+
+_new_address, _new_tuple, _new_object = bytes.__new__, tuple.__new__, object.__new__
+
+
+def _setter(owner: type, field: str) -> Callable[[object, object], None]:
+    """What fills a slot of a frozen dataclass."""
+    return cast("Callable[[object, object], None]", owner.__dict__[field].__set__)
+
+
+_set_subnets, _set_attrs = _setter(Lease, "subnets"), _setter(Lease, "attrs")
+_set_expires_at, _set_revision = _setter(Lease, "expires_at"), _setter(Lease, "revision")
+_set_public_ips = _setter(LeaseAttrs, "public_ips")
+_set_backend_type = _setter(LeaseAttrs, "backend_type")
+_set_backend_data = _setter(LeaseAttrs, "backend_data")
 
 
 def decode_entry(
@@ -51,7 +65,7 @@ def decode_entries(rows: Iterable[Row]) -> tuple[list[Lease], list[Malformed]]:
     for key, value, expires_at, revision in rows:
         try:
             found = match(f"{key}\n{value.decode('ascii')}")
-            lease = _from_match(found.groups(), expires_at, revision) if found else None
+            lease = _from_groups(found.groups(), expires_at, revision) if found else None
         except (ValueError, OSError):
             lease = None
         if lease is None:
@@ -64,37 +78,51 @@ def decode_entries(rows: Iterable[Row]) -> tuple[list[Lease], list[Malformed]]:
     return leases, malformed
 
 
-def _from_match(
+def _from_groups(
     groups: tuple[str | None, ...], expires_at: float | None, revision: int
 ) -> Lease | None:
-    """The lease of the usual layout; None where only the general path can decide."""
+    """The lease of the usual layout; None where only the general path can decide.
+
+    What every lease has is made by the bare constructors of its types, past their keyword handling
+    and their frozen ``__setattr__``: that halves the cost of an entry.
+    """
     ipv4, length4, ipv6, length6, public4, public6, backend_type, data4, data6 = groups
-    if ipv4 is None or length4 is None or public4 is None:
-        return None
-    base4 = IPAddress(inet_pton(AF_INET, ipv4))
-    bits4 = int(length4)
-    if bits4 > 32 or int.from_bytes(base4, "big") << bits4 & 0xFFFFFFFF:
-        return None
-    subnet6 = None
-    if ipv6 is not None and length6 is not None:
-        base6 = IPAddress(inet_pton(AF_INET6, ipv6))
-        bits6 = int(length6)
-        if bits6 > 128 or int.from_bytes(base6, "big") << bits6 & _ALL_ONES or str(base6) != ipv6:
+    subnet4 = subnet6 = public_ip4 = public_ip6 = None
+    if ipv4 is not None and length4 is not None:
+        base4 = _new_address(IPAddress, inet_pton(AF_INET, ipv4))
+        bits4 = int(length4)
+        if bits4 > 32 or int.from_bytes(base4, "big") << bits4 & 0xFFFFFFFF:
             return None
-        subnet6 = Prefix(base6, bits6)
-    public_ip4 = None if public4 == "0.0.0.0" else IPAddress(inet_pton(AF_INET, public4))
-    public_ip6 = None
-    if public6 is not None and public6 != "::":
-        public_ip6 = IPAddress(inet_pton(AF_INET6, public6))
+        subnet4 = _new_tuple(Prefix, (base4, bits4))
+    elif ipv6 is None:
+        return None
+    if ipv6 is not None and length6 is not None:
+        subnet6 = _ipv6_subnet(ipv6, int(length6))
+        if subnet6 is None:
+            return None
+    if public4 is not None:
+        public_ip4 = _new_address(IPAddress, inet_pton(AF_INET, public4))
+    if public6 is not None:
+        public_ip6 = _new_address(IPAddress, inet_pton(AF_INET6, public6))
         if not any(public_ip6):
             return None
-    return Lease(
-        ByFamily(Prefix(base4, bits4), subnet6),
-        LeaseAttrs(
-            ByFamily(public_ip4, public_ip6),
-            backend_type or "",
-            _NO_DATA if data4 is None and data6 is None else ByFamily(data4, data6),
-        ),
-        expires_at,
-        revision,
+    attrs = _new_object(LeaseAttrs)
+    _set_public_ips(attrs, _new_tuple(ByFamily, (public_ip4, public_ip6)))
+    _set_backend_type(attrs, backend_type or "")
+    _set_backend_data(
+        attrs,
+        _NO_DATA if data4 is None and data6 is None else _new_tuple(ByFamily, (data4, data6)),
     )
+    lease = _new_object(Lease)
+    _set_subnets(lease, _new_tuple(ByFamily, (subnet4, subnet6)))
+    _set_attrs(lease, attrs)
+    _set_expires_at(lease, expires_at)
+    _set_revision(lease, revision)
+    return lease
+
+
+def _ipv6_subnet(text: str, bits: int) -> Prefix | None:
+    base = IPAddress(inet_pton(AF_INET6, text))
+    if bits > 128 or int.from_bytes(base, "big") << bits & _ALL_ONES or str(base) != text:
+        return None
+    return Prefix(base, bits)
