@@ -12,12 +12,12 @@ from flannel_sdk.toolkit import KernelSession
 
 class RecordingKernel(LinuxKernel):
     def __init__(self) -> None:
-        self.routes: dict[IPAddress, ResolvedRoute] = {}
+        self.ways: dict[IPAddress, ResolvedRoute] = {}
         self.lookups: list[set[IPAddress]] = []
 
     async def lookup_routes(self, addresses: Sequence[IPAddress]) -> dict[IPAddress, ResolvedRoute]:
         self.lookups.append(set(addresses))
-        return {ip: self.routes[ip] for ip in addresses if ip in self.routes}
+        return {ip: self.ways[ip] for ip in addresses if ip in self.ways}
 
 
 class RecordingReconciler(Reconciler):

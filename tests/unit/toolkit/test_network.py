@@ -246,7 +246,7 @@ async def test_decides_again_when_the_underlay_changes(sessions: RecordingSessio
     network, feed = DirectNetwork(), ScriptedFeed()
     reconciler, kernel = sessions.reconciler, sessions.kernel
     near, far = IPAddress.parse("192.0.2.2"), IPAddress.parse("192.0.2.3")
-    kernel.routes = {
+    kernel.ways = {
         near: ResolvedRoute("eth0", None, 1),
         far: ResolvedRoute("eth0", OWN_IP, 1),
     }
@@ -264,7 +264,7 @@ async def test_decides_again_when_the_underlay_changes(sessions: RecordingSessio
         assert devices() == ["eth0", "tunnel"]
         await feed.change([lease(4)])
         assert kernel.lookups == [{near, far}, {IPAddress.parse("192.0.2.4")}]
-        kernel.routes = {
+        kernel.ways = {
             near: ResolvedRoute("eth0", None, 2),
             far: ResolvedRoute("eth1", None, 1),
             IPAddress.parse("192.0.2.4"): ResolvedRoute("tunnel", None, 1),

@@ -60,16 +60,16 @@ async def test_d17_a_public_ip_of_our_own_is_what_a_tunnel_sends_from(
     session: KernelSession, sessions: RecordingSessions
 ) -> None:
     assert await tunnel_source(session, context(OWN, OWN), Family.IPV4) == OWN
-    sessions.kernel.routes = {PUBLIC: ResolvedRoute("lo", None, 1)}
+    sessions.kernel.ways = {PUBLIC: ResolvedRoute("lo", None, 1)}
     assert await tunnel_source(session, context(), Family.IPV4) == PUBLIC
 
 
 async def test_d17_behind_nat_a_tunnel_sends_from_the_interfaces_own_address(
     session: KernelSession, sessions: RecordingSessions
 ) -> None:
-    sessions.kernel.routes = {PUBLIC: ResolvedRoute("eth0", IPAddress.parse("10.0.0.254"), 1)}
+    sessions.kernel.ways = {PUBLIC: ResolvedRoute("eth0", IPAddress.parse("10.0.0.254"), 1)}
     assert await tunnel_source(session, context(), Family.IPV4) == OWN
-    sessions.kernel.routes = {}
+    sessions.kernel.ways = {}
     assert await tunnel_source(session, context(), Family.IPV4) == OWN
 
 
