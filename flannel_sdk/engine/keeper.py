@@ -16,6 +16,9 @@ _log = logging.getLogger(__name__)
 LONGEST_SLEEP = 60.0
 """Seconds: the wall clock is read again this often, since it may jump and the host may sleep."""
 
+FIRST_RENEWAL_RETRY = 1.0
+"""Seconds; a renewal that failed has a margin of an hour to succeed in."""
+
 
 class LeaseKeeper:
     """Holds one lease in one store for as long as ``run`` runs; a LeaseAcquirer for the backend.
@@ -102,7 +105,7 @@ class LeaseKeeper:
                     await self._changed.wait()
 
     async def _renew(self) -> None:
-        backoff = Backoff(first=1.0, limit=60.0)
+        backoff = Backoff(first=FIRST_RENEWAL_RETRY, limit=60.0)
         complaint = Complaint(_log, f"renewing the lease in {self._store.name}")
         while True:
             lease = self.lease

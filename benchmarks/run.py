@@ -1,0 +1,228 @@
+"""``make bench``: convergence, restart, events, repair and memory, beside the kernel's own floor.
+
+All of it in fresh namespaces of this machine; needs root. Figures are of one machine and one run:
+compare the ratios. Letters (a) to (g) name the rows everywhere.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.cluster import (
+    Daemon,
+    Node,
+    PeerTable,
+    fresh_node,
+    peer_mac,
+    peer_subnet_bytes,
+)
+from benchmarks.floor import floor
+from benchmarks.kernel_watch import KernelWatch
+from benchmarks.store_latency import store_latency
+from flannel_sdk.cli.tables import Column, print_table
+from flannel_sdk.netns import run_in_netns
+
+CONFIG = '{"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}'
+SIZES = (100, 1_000, 10_000, 50_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One size's figures; times in seconds unless a name says otherwise."""
+
+    peers: int
+    floor: float
+    start_to_kernel: float
+    snapshot_to_kernel: float
+    restart: float
+    restart_written: int
+    added_ms: tuple[float, float]
+    changed_ms: tuple[float, float]
+    removed_ms: tuple[float, float]
+    store_ms: tuple[float, float]
+    routes_flushed: float
+    device_deleted: float
+    peak_rss_mib: float
+
+
+def measure(peers: int, events: int) -> Figures:
+    """All figures of one size."""
+    with (
+        tempfile.TemporaryDirectory(prefix="flannel-bench-") as folder,
+        fresh_node(Path(folder)) as node,
+    ):
+        put_config(node)
+        table = PeerTable(node.store)
+        table.fill(peers)
+        with running(node) as daemon:
+            first = daemon.wait_settled(peers)
+            begin, end = first["feed"]["convergence"]["first"]
+            start_to_kernel = end - daemon.started_at
+        with running(node) as daemon:
+            again = daemon.wait_settled(peers)
+            restart = again["feed"]["convergence"]["first"][1] - daemon.started_at
+            written = int(again["dataplane"]["written"])
+            latencies = event_latencies(node, table, peers + 1, events)
+            flushed = repair_after(node, daemon, peers, "route flush dev flannel.1")
+            deleted = repair_after(node, daemon, peers, "link del flannel.1")
+            peak = daemon.peak_rss()
+        table.close()
+        return Figures(
+            peers,
+            floor(peers, 256),
+            start_to_kernel,
+            end - begin,
+            restart,
+            written,
+            *latencies,
+            store_latency(node.folder / "latency.db", min(events, 300)),
+            flushed,
+            deleted,
+            peak,
+        )
+
+
+@contextmanager
+def running(node: Node) -> Iterator[Daemon]:
+    """A daemon for the time of the block."""
+    daemon = Daemon(node)
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+def put_config(node: Node) -> None:
+    """Put the network's configuration into the node's store, which makes it."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "flannel_sdk.cli", "config", "put", "-"),
+            *("--store", "sqlite", "--store-option", f"path={node.store}"),
+        ],
+        input=CONFIG,
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+@contextmanager
+def watching(node: Node) -> Iterator[KernelWatch]:
+    """An onlooker inside the node's namespace."""
+    watch = run_in_netns(f"/run/netns/{node.netns}", KernelWatch)
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+def event_latencies(
+    node: Node, table: PeerTable, number: int, events: int
+) -> tuple[tuple[float, float], ...]:
+    """p50 and p99 in ms of a store write until the kernel has it: added, changed, removed."""
+    added, changed, removed = [], [], []
+    subnet = peer_subnet_bytes(number)
+    with watching(node) as watch:
+        for generation in range(0, 2 * events, 2):
+            watch.drain()
+            begin = time.monotonic()
+            table.put(number, generation)
+            added.append(watch.wait_route(subnet) - begin)
+            begin = time.monotonic()
+            table.put(number, generation + 1)
+            changed.append(watch.wait_fdb(peer_mac(number, generation + 1)) - begin)
+            begin = time.monotonic()
+            table.delete(number)
+            removed.append(watch.wait_route(subnet, gone=True) - begin)
+    return percentiles(added), percentiles(changed), percentiles(removed)
+
+
+def percentiles(seconds: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile in ms."""
+    ordered = sorted(seconds)
+    return statistics.median(ordered) * 1e3, ordered[int(len(ordered) * 0.99)] * 1e3
+
+
+def repair_after(node: Node, daemon: Daemon, peers: int, damage: str) -> float:
+    """Seconds from ``damage`` until the routes to all peers are back."""
+    with watching(node) as watch:
+        begin = time.monotonic()
+        node.ip(damage)
+        back = watch.wait_routes(peers)
+    daemon.wait_settled(peers)
+    return back - begin
+
+
+def rows(figures: list[Figures]) -> Iterator[list[object]]:
+    """The table's rows, with what each has to reach."""
+
+    def row(what: str, goal: str, cells: list[str]) -> list[object]:
+        return [what, *cells, goal]
+
+    def both(times: tuple[float, float]) -> str:
+        return f"{times[0]:.1f} / {times[1]:.1f}"
+
+    yield row("(a) floor, s", "", [f"{f.floor:.3f}" for f in figures])
+    yield row("(b) start to kernel, s", "", [f"{f.start_to_kernel:.3f}" for f in figures])
+    yield row("(c) snapshot to kernel, s", "", [f"{f.snapshot_to_kernel:.3f}" for f in figures])
+    yield row(
+        "    (c) / floor",
+        "<= 2 at 10,000 and 50,000",
+        [f"{f.snapshot_to_kernel / f.floor:.2f}" for f in figures],
+    )
+    yield row(
+        "    (b) - (c), s",
+        "<= 0.35",
+        [f"{f.start_to_kernel - f.snapshot_to_kernel:.3f}" for f in figures],
+    )
+    yield row("(d) restart, s", "<= 0.5 at 10,000", [f"{f.restart:.3f}" for f in figures])
+    yield row("    written by it", "0", [str(f.restart_written) for f in figures])
+    for name, field in (
+        ("added", "added_ms"),
+        ("changed", "changed_ms"),
+        ("removed", "removed_ms"),
+    ):
+        yield row(
+            f"(e) peer {name}, p50 / p99 ms",
+            "p99 <= 10 beyond the store",
+            [both(getattr(f, field)) for f in figures],
+        )
+    yield row("    the store alone, ms", "", [both(f.store_ms) for f in figures])
+    yield row("(f) routes flushed, s", "<= 2 x (c)", [f"{f.routes_flushed:.3f}" for f in figures])
+    yield row("(f) device deleted, s", "<= 2 x (c)", [f"{f.device_deleted:.3f}" for f in figures])
+    yield row(
+        "(g) peak RSS, MiB",
+        "<= 60 at 1,000, 120 at 10,000",
+        [f"{f.peak_rss_mib:.0f}" for f in figures],
+    )
+
+
+def main() -> int:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), metavar="N")
+    parser.add_argument("--events", type=int, default=1000, help="store writes of each kind in (e)")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/bench.json"))
+    args = parser.parse_args()
+    figures = []
+    for peers in args.sizes:
+        print(f"measuring {peers} peers ..", file=sys.stderr, flush=True)
+        figures.append(measure(peers, args.events))
+    columns: list[str | Column] = ["what", *(Column(f"{f.peers:,}", True) for f in figures), "goal"]
+    print_table(columns, rows(figures))
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps([asdict(f) for f in figures], indent=2) + "\n")
+    print(f"written to {args.json}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

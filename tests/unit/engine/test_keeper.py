@@ -1,0 +1,163 @@
+"""The lease keeper on a real store: renewal in time, loss noticed at once, nobody overwritten."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from flannel_sdk.agent import open_store
+from flannel_sdk.engine import keeper as keeper_module
+from flannel_sdk.engine.keeper import LeaseKeeper
+from flannel_sdk.errors import LeaseLost, StoreUnavailable
+from flannel_sdk.interfaces import SubnetManager, SupportsConfigWrite
+from flannel_sdk.model import (
+    ByFamily,
+    IPAddress,
+    Lease,
+    LeaseAttrs,
+    LeaseSnapshot,
+    LeaseState,
+    Prefix,
+)
+from flannel_sdk.testing.waiting import eventually
+
+_numbers = itertools.count()
+CONFIG = '{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"}}'
+
+
+def attrs(ip: str = "192.0.2.1", data: str = '{"VNI":1}') -> LeaseAttrs:
+    return LeaseAttrs(ByFamily(IPAddress.parse(ip)), "vxlan", ByFamily(data))
+
+
+@asynccontextmanager
+async def two_stores(ttl: float = 3600.0) -> AsyncIterator[tuple[SubnetManager, SubnetManager]]:
+    """Two nodes' views of one network."""
+    values = {"name": f"keeper-{next(_numbers)}", "ttl": str(ttl)}
+    ours, theirs = open_store("memory", values), open_store("memory", values)
+    assert isinstance(ours, SupportsConfigWrite)
+    await ours.put_network_config(CONFIG)
+    try:
+        yield ours, theirs
+    finally:
+        await ours.aclose()
+        await theirs.aclose()
+
+
+@asynccontextmanager
+async def running(keeper: LeaseKeeper) -> AsyncIterator[None]:
+    task = asyncio.create_task(keeper.run())
+    try:
+        yield
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def until(keeper: LeaseKeeper, **counters: object) -> None:
+    """Wait until the keeper's counters have these values."""
+    await eventually(lambda: counters.items() <= keeper.status().items(), f"{counters}")
+
+
+async def test_a_lease_is_renewed_before_its_margin_again_and_again() -> None:
+    async with two_stores(ttl=0.6) as (ours, _):
+        keeper = LeaseKeeper(ours, renew_margin=0.4)
+        first = await keeper.acquire_lease(attrs())
+        async with running(keeper):
+            await until(keeper, renewals=3, reacquisitions=0)
+        assert keeper.lease.subnets == first.subnets
+        assert first.expires_at is not None
+        assert keeper.lease.expires_at is not None
+        assert keeper.lease.expires_at > first.expires_at
+
+
+async def test_a_margin_longer_than_the_lease_does_not_renew_without_a_pause() -> None:
+    async with two_stores(ttl=60) as (ours, _):
+        keeper = LeaseKeeper(ours, renew_margin=3600)
+        await keeper.acquire_lease(attrs())
+        async with running(keeper):
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert keeper.status()["renewals"] == 0
+
+
+async def test_a_lease_somebody_overwrote_is_left_to_them_and_another_acquired() -> None:
+    """D8: never overwrite what became somebody else's."""
+    async with two_stores() as (ours, theirs):
+        keeper = LeaseKeeper(ours)
+        first = await keeper.acquire_lease(attrs())
+        async with running(keeper):
+            thief = Lease(first.subnets, attrs("192.0.2.99"), first.expires_at, first.revision)
+            await theirs.renew_lease(thief)
+            async with asyncio.timeout(5):
+                second = await keeper.subnets_changed(first.subnets)
+        assert second.subnets != first.subnets
+        assert keeper.status()["reacquisitions"] == 1
+        taken = await theirs.acquire_lease(attrs("192.0.2.99"))
+        assert taken.subnets == first.subnets
+
+
+async def test_other_attributes_are_published_for_the_same_subnet() -> None:
+    async with two_stores() as (ours, theirs):
+        keeper = LeaseKeeper(ours)
+        first = await keeper.acquire_lease(attrs())
+        second = await keeper.acquire_lease(attrs(data='{"VNI":2}'))
+        assert second.subnets == first.subnets
+        async with aclosing(theirs.watch_leases()) as items:
+            snapshot = await anext(items)
+        assert isinstance(snapshot, LeaseSnapshot)
+        assert [lease.attrs for lease in snapshot.leases] == [second.attrs]
+
+
+async def test_the_previous_subnet_is_asked_for_first() -> None:
+    async with two_stores() as (ours, _):
+        previous = ByFamily(Prefix.parse("10.5.77.0/24"))
+        keeper = LeaseKeeper(ours, previous=previous)
+        assert (await keeper.acquire_lease(attrs())).subnets == previous
+
+
+class FlakyStore:
+    """A store whose calls fail as told; the rest goes to a real one."""
+
+    def __init__(self, store: SubnetManager) -> None:
+        self.store = store
+        self.name = "flaky"
+        self.failures: list[Exception] = []
+        self.watch_failures: list[Exception] = []
+
+    async def acquire_lease(self, wanted: LeaseAttrs, previous: object = None) -> Lease:
+        if self.failures:
+            raise self.failures.pop(0)
+        return await self.store.acquire_lease(wanted)
+
+    async def renew_lease(self, lease: Lease) -> Lease:
+        if self.failures:
+            raise self.failures.pop(0)
+        return await self.store.renew_lease(lease)
+
+    async def watch_lease(self, lease: Lease) -> AsyncGenerator[LeaseState, None]:
+        if self.watch_failures:
+            raise self.watch_failures.pop(0)
+        async for state in self.store.watch_lease(lease):
+            yield state
+
+
+async def test_an_unavailable_store_is_waited_out_at_each_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """D4: a first failing read of the watch does not end renewal."""
+    monkeypatch.setattr(keeper_module, "FIRST_RENEWAL_RETRY", 0.01)
+    down = StoreUnavailable("the store is down")
+    async with two_stores(ttl=1.0) as (ours, _):
+        flaky = FlakyStore(ours)
+        flaky.failures = [down]
+        flaky.watch_failures = [down, down]
+        keeper = LeaseKeeper(flaky, renew_margin=0.9)  # type: ignore[arg-type]  # used methods only
+        await keeper.acquire_lease(attrs())
+        flaky.failures = [down, down, LeaseLost("somebody deleted it")]
+        async with running(keeper):
+            await until(keeper, reacquisitions=1)
+            await until(keeper, renewals=1, last_error=None)
