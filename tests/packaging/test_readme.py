@@ -1,0 +1,124 @@
+"""Every code block of the README works: each carries a mark that says how it is run here."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MARKS = {"demo", "target", "daemon", "daemon background", "lab", "backend"}
+
+
+class Block(NamedTuple):
+    """A fenced block, its language and its mark."""
+
+    mark: str | None
+    language: str
+    text: str
+
+
+BLOCKS = [
+    Block(mark or None, language, text)
+    for mark, language, text in re.findall(
+        r"(?:<!-- test: ([a-z ]+) -->\n)?```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
+    )
+]
+
+
+def marked(mark: str) -> list[Block]:
+    return [block for block in BLOCKS if block.mark == mark]
+
+
+def run(command: list[str], **variables: str) -> str:
+    """Run in the repository with this Python's programs first; the output of a success."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, **variables},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_block_is_run_by_a_test() -> None:
+    assert {block.mark for block in BLOCKS if block.language != "text"} == MARKS
+    assert [block for block in BLOCKS if block.language == "text" and block.mark] == []
+
+
+def test_the_targets_exist() -> None:
+    """Not run: this test is part of ``make test``."""
+    for block in marked("target"):
+        for line in block.text.splitlines():
+            assert "pytest" in run([*line.split(), "--dry-run"])
+
+
+def test_the_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_backend_is_that_of_the_example() -> None:
+    example = (ROOT / "examples/backend/acme_wire.py").read_text()
+    for block in marked("backend"):
+        assert block.text in example
+    assert f"{len(example.splitlines())} lines" in README
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("block", marked("demo"), ids=lambda block: block.text.strip())
+def test_the_demo(block: Block) -> None:
+    # The environment is the one that runs this test: not installed again.
+    command = block.text.replace("make ", "make --old-file=.venv/.installed ", 1)
+    assert "rtt" in run(["bash", "-euc", command], COLUMNS="200").lower()
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_lab() -> None:
+    (block,) = marked("lab")
+    try:
+        run(["bash", "-euc", block.text])
+    finally:
+        run(["flannel-sdk", "lab", "down"])
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_daemon_and_the_embedded_agent(tmp_path: Path) -> None:
+    """In namespaces of its own for network, mounts and processes; they end with it."""
+    script = ["mount -t proc proc /proc"]
+    script += ["mount -t tmpfs tmpfs /var/lib", "mount -t tmpfs tmpfs /run"]
+    script += ["ip link set lo up", "ip link add eth0 type veth peer name wire"]
+    script += ["ip addr add 192.0.2.1/24 dev eth0", "ip link set eth0 up", "ip link set wire up"]
+    for number, block in enumerate(BLOCKS):
+        if block.mark == "daemon background":
+            script += [f"{block.text.strip()} &", "daemon=$!"]
+            script += ["until flannel-sdk status --json | grep -q running; do sleep 0.1; done"]
+        elif block.mark == "daemon" and block.language == "python":
+            file = tmp_path / f"block{number}.py"
+            file.write_text(block.text)
+            script += ["kill $daemon; wait $daemon", f"python {file}"]
+        elif block.mark == "daemon":
+            script.append(block.text)
+    unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+    out = run([*unshare, "bash", "-euo", "pipefail", "-c", "\n".join(script)])
+    assert "FLANNEL_NETWORK=10.5.0.0/16" in out
+    assert "nothing to change" in out
+    subnet = re.search(r"FLANNEL_SUBNET=(\S+)\.1/24", out)
+    assert subnet is not None
+    assert out.splitlines()[-1] == f"{subnet[1]}.0/24 1450", "the same lease for the same node"
