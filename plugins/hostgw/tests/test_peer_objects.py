@@ -52,14 +52,14 @@ async def test_publishes_its_public_ips_and_routes_by_way_of_the_peers() -> None
     assert leases.published == [LeaseAttrs(IPS, "host-gw")]
     assert network.mtu == 1500
     assert network.device_objects() == ()
-    assert network.peer_objects(PEER) == [ROUTE4, ROUTE6]
+    assert network.peer_objects(PEER) == (ROUTE4, ROUTE6)
 
 
 async def test_d11_only_the_families_that_both_have() -> None:
     leases = ScriptedLeases(SUBNETS._replace(ipv6=None))
     network = await HostGwBackend(context()).register_network(CONFIG, leases)
     assert leases.published == [LeaseAttrs(IPS._replace(ipv6=None), "host-gw")]
-    assert network.peer_objects(PEER) == [ROUTE4]
+    assert network.peer_objects(PEER) == (ROUTE4,)
     only6 = Lease(PEER.subnets._replace(ipv4=None), PEER.attrs)
     with pytest.raises(MalformedEntry, match="address family"):
         network.peer_objects(only6)

@@ -30,18 +30,18 @@ DATA = ByFamily(
 SUBNETS = ByFamily(Prefix.parse("10.5.2.0/24"), Prefix.parse("fd00:5:2::/64"))
 PUBLIC = ByFamily(IPAddress.parse("192.0.2.2"), IPAddress.parse("2001:db8::2"))
 
-OBJECTS4 = [
+OBJECTS4 = (
     FdbEntry("flannel.1", MAC4, IPAddress.parse("192.0.2.2")),
     Neighbour("flannel.1", IPAddress.parse("10.5.2.0"), MAC4),
     Route(Prefix.parse("10.5.2.0/24"), "flannel.1", IPAddress.parse("10.5.2.0"), onlink=True),
-]
-OBJECTS6 = [
+)
+OBJECTS6 = (
     FdbEntry("flannel-v6.1", MAC6, IPAddress.parse("2001:db8::2")),
     Neighbour("flannel-v6.1", IPAddress.parse("fd00:5:2::"), MAC6),
     Route(
         Prefix.parse("fd00:5:2::/64"), "flannel-v6.1", IPAddress.parse("fd00:5:2::"), onlink=True
     ),
-]
+)
 V4, V6 = Family.IPV4, Family.IPV6
 
 

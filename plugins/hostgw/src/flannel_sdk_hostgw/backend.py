@@ -17,13 +17,13 @@ class HostGwNetwork(KernelNetwork):
     def peer_objects(self, lease: Lease) -> Sequence[PeerObject]:
         """One route for each family that both this node and the peer have."""
         interface = self.context.interface.name
-        routes = [
+        routes = tuple(
             Route(subnet, interface, gateway)
             for own, subnet, gateway in zip(
                 self.lease.subnets, lease.subnets, lease.attrs.public_ips, strict=True
             )
             if own is not None and subnet is not None and gateway is not None
-        ]
+        )
         if not routes:
             raise MalformedEntry("its lease has no address family of this node")
         return routes

@@ -39,7 +39,7 @@ class VxlanNetwork(KernelNetwork):
 
     def peer_objects(self, lease: Lease) -> Sequence[PeerObject]:
         """Only of the families that both this node and the peer have."""
-        objects: list[PeerObject] = []
+        objects: tuple[PeerObject, ...] = ()
         attrs = lease.attrs
         for place, device in self._places:
             subnet = lease.subnets[place]
@@ -50,7 +50,7 @@ class VxlanNetwork(KernelNetwork):
             mac = self._decode(data)
             underlay = self._direct.device(public_ip)
             if underlay is not None:
-                objects.append(Route(subnet, underlay, public_ip))
+                objects += (Route(subnet, underlay, public_ip),)
                 continue
             gateway = subnet.address
             objects += (
