@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "backend"
-LAB = "wire-example"
+LAB = "wire"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
