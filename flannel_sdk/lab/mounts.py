@@ -21,6 +21,6 @@ def leave_netns_directory() -> None:
     with suppress(OSError):
         if os.listdir(NETNS_DIRECTORY):
             return
-        umount = ["umount", str(NETNS_DIRECTORY)]
+        umount = ["umount", "-n", str(NETNS_DIRECTORY)]
         subprocess.run(umount, check=False, capture_output=True, timeout=5)
         NETNS_DIRECTORY.rmdir()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -54,7 +54,7 @@ class ProbeStream:
         self._sent_at: list[float] = []
         self._missing: set[int] = set()
         self._all_back = asyncio.Event()
-        self._goal, self._goal_reached = 0, asyncio.Event()
+        self._progress = asyncio.Event()
         self.report = ProbeReport(interval)
 
     async def send_forever(self) -> None:
@@ -69,9 +69,16 @@ class ProbeStream:
 
     async def wait_answered(self, count: int) -> None:
         """Return once ``count`` packets from now on were answered."""
-        self._goal = self.report.answered + count
-        self._goal_reached.clear()
-        await self._goal_reached.wait()
+        await self._until(lambda: self.report.answered, self.report.answered + count)
+
+    async def wait_sent(self, count: int) -> None:
+        """Return once ``count`` packets were sent from now on, whatever became of them."""
+        await self._until(lambda: self.report.sent, self.report.sent + count)
+
+    async def _until(self, counter: Callable[[], int], goal: int) -> None:
+        while counter() < goal:
+            self._progress.clear()
+            await self._progress.wait()
 
     async def drain(self, patience: float) -> None:
         """Wait up to ``patience`` seconds for the answers still missing, then sum up."""
@@ -92,6 +99,7 @@ class ProbeStream:
         self.report.sent += 1
         if self._socket.send(self._destination, number) is not None:
             self.report.refused += 1
+        self._progress.set()
 
     def _on_reply(self, reply: EchoReply) -> None:
         if reply.sequence not in self._missing:
@@ -101,8 +109,7 @@ class ProbeStream:
         self.report.round_trips.append(time.monotonic() - self._sent_at[reply.sequence])
         if not self._missing:
             self._all_back.set()
-        if self.report.answered >= self._goal:
-            self._goal_reached.set()
+        self._progress.set()
 
     def _longest_gap(self) -> float:
         longest, run = 0.0, 0.0

@@ -20,7 +20,7 @@ HOLDER_VARIABLE = "FLANNEL_LAB_HOLDER"
 """In the environment of each process inside: the ownership mark of the holder's directory."""
 
 _HOLDER_FILE = "holder.json"
-_INSIDE = "mount -t tmpfs tmpfs /run && echo ready && exec sleep infinity"
+_INSIDE = "mount -n -t tmpfs tmpfs /run && echo ready && exec sleep infinity"
 
 
 class UserNamespace:
