@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 EDITABLE := $(foreach plugin,$(wildcard plugins/*/pyproject.toml),-e $(dir $(plugin)))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SOURCES := flannel_sdk plugins $(sort $(dir $(wildcard tests/conftest.py examples/*.py benchmarks/*.py)))
+
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-quick check bench clean need-ip
@@ -32,9 +32,9 @@ test-quick: $(VENV)/.installed-test ## the tests that need no root and no time
 	$(BIN)/python -m pytest -m "not root and not slow" $(ARGS)
 
 check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the import contracts
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed need-ip ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
