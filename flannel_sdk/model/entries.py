@@ -61,13 +61,8 @@ def decode_entries(rows: Iterable[Row]) -> tuple[list[Lease], list[Malformed]]:
     """The leases of many entries, in their order, and the entries that are none."""
     leases: list[Lease] = []
     malformed: list[Malformed] = []
-    match = _ENTRY.fullmatch
     for key, value, expires_at, revision in rows:
-        try:
-            found = match(f"{key}\n{value.decode('ascii')}")
-            lease = _from_groups(found.groups(), expires_at, revision) if found else None
-        except (ValueError, OSError):
-            lease = None
+        lease = match_usual_layout(key, value, expires_at, revision)
         if lease is None:
             try:
                 lease = Lease(parse_subnet_key(key), decode_attrs(value), expires_at, revision)
@@ -76,6 +71,17 @@ def decode_entries(rows: Iterable[Row]) -> tuple[list[Lease], list[Malformed]]:
                 continue
         leases.append(lease)
     return leases, malformed
+
+
+def match_usual_layout(
+    key: str, value: bytes, expires_at: float | None, revision: int
+) -> Lease | None:
+    """The lease of an entry in the usual layout; None where only the general path can decide."""
+    try:
+        found = _ENTRY.fullmatch(f"{key}\n{value.decode('ascii')}")
+        return _from_groups(found.groups(), expires_at, revision) if found else None
+    except (ValueError, OSError):
+        return None
 
 
 def _from_groups(

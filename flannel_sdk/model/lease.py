@@ -64,7 +64,7 @@ class LeaseDelta:
 
     changed: Sequence[Lease] = ()
     removed: Sequence[Subnets] = ()
-    """Entries that are gone, or that hold no lease any more (then they are in ``malformed`` too)."""
+    """Entries that are gone, or that hold no lease any more (these are in ``malformed`` too)."""
     revision: int = 0
     malformed: Sequence[Malformed] = ()
     received_at: float = 0.0
