@@ -1,0 +1,233 @@
+"""NodeAgent with a backend that only remembers: order, retries, re-registration, honest failure."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent, open_store
+from flannel_sdk.errors import (
+    ConfigError,
+    FlannelError,
+    KernelRefused,
+    PermanentError,
+    PrivilegeError,
+)
+from flannel_sdk.interfaces import (
+    Backend,
+    BackendContext,
+    LeaseAcquirer,
+    PeerFeed,
+    SubnetManager,
+    SupportsConfigWrite,
+)
+from flannel_sdk.model import (
+    ByFamily,
+    ExternalInterface,
+    IPAddress,
+    Lease,
+    LeaseAttrs,
+    NetworkConfig,
+    Subnets,
+)
+from flannel_sdk.testing.waiting import eventually
+
+_numbers = itertools.count()
+CONFIG = '{"Network": "10.5.0.0/16", "Backend": {"Type": "recording"}}'
+PUBLIC = ByFamily(IPAddress.parse("192.0.2.1"))
+
+
+@pytest.fixture(autouse=True)
+def underlay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interface for machines that have none; the real choice is tested in hostnet."""
+
+    def find(request: InterfaceRequest, *_: object) -> ExternalInterface:
+        assert request.interface is not None
+        return ExternalInterface(request.interface, 1, 1500, PUBLIC, PUBLIC)
+
+    monkeypatch.setattr("flannel_sdk.agent.node_agent.find_external_interface", find)
+
+
+class Recording:
+    """Backend, Network and BackendManager in one: remembers what it was told, fails as told."""
+
+    mtu = 1400
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.register_failures: list[Exception] = []
+        self.run_failures: list[Exception] = []
+        self.peers: dict[Subnets, Lease] = {}
+        self.lease: Lease
+
+    def available(self) -> Sequence[str]:
+        return ["recording"]
+
+    async def get_backend(self, backend_type: str) -> Backend:
+        self.events.append(f"get {backend_type}")
+        return self
+
+    async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> "Recording":
+        self.events.append("register")
+        if self.register_failures:
+            raise self.register_failures.pop(0)
+        self.lease = await leases.acquire_lease(LeaseAttrs(PUBLIC, config.backend_type))
+        return self
+
+    async def run(self, peers: PeerFeed) -> None:
+        self.events.append("run")
+        if self.run_failures:
+            raise self.run_failures.pop(0)
+        async with aclosing(peers.updates()) as updates:
+            async for update in updates:
+                if update.full:
+                    self.peers.clear()
+                for gone in update.removed:
+                    self.peers.pop(gone, None)
+                self.peers.update((peer.subnets, peer) for peer in update.changed)
+
+
+@asynccontextmanager
+async def network(document: str | None = CONFIG) -> AsyncIterator[SubnetManager]:
+    store = open_store("memory", {"name": f"agent-{next(_numbers)}"})
+    assert isinstance(store, SupportsConfigWrite)
+    if document is not None:
+        await store.put_network_config(document)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def running(agent: NodeAgent) -> AsyncIterator[None]:
+    task = asyncio.create_task(agent.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def make(store: SubnetManager, backend: Recording, folder: Path | None = None) -> NodeAgent:
+    def backends(context: BackendContext) -> Recording:
+        backend.events.append(f"interface {context.interface.name}")
+        return backend
+
+    subnet_file = folder / "subnet.env" if folder else None
+    return NodeAgent(store, AgentOptions(InterfaceRequest("eth7"), subnet_file), backends=backends)
+
+
+def first_host(lease: Lease) -> str:
+    assert lease.subnets.ipv4 is not None
+    return str(lease.subnets.ipv4.host(1))
+
+
+def peer(number: int) -> LeaseAttrs:
+    return LeaseAttrs(ByFamily(IPAddress.parse(f"192.0.2.{number}")), "recording")
+
+
+async def test_the_way_from_the_store_to_the_backend_and_subnet_env(tmp_path: Path) -> None:
+    backend = Recording()
+    async with network() as store:
+        other = await store.acquire_lease(peer(2))
+        agent = make(store, backend, tmp_path)
+        async with running(agent):
+            await agent.wait_registered()
+            await eventually(lambda: agent.status()["state"] == "running", "running")
+            assert backend.events == ["interface eth7", "get recording", "register", "run"]
+            assert set(backend.peers) == {other.subnets}
+            text = (tmp_path / "subnet.env").read_text()
+            assert f"FLANNEL_SUBNET={first_host(backend.lease)}/24" in text
+            assert "FLANNEL_MTU=1400" in text
+            third = await store.acquire_lease(peer(3))
+            await eventually(lambda: third.subnets in backend.peers, "the new peer")
+        subnet = backend.lease.subnets
+        again = make(store, backend, tmp_path)
+        async with running(again):
+            await again.wait_registered()
+            assert backend.lease.subnets == subnet
+
+
+async def test_what_can_heal_is_waited_out_and_a_defect_of_a_plugin_too() -> None:
+    backend = Recording()
+    backend.register_failures = [KernelRefused("busy", 16)]
+    backend.run_failures = [KernelRefused("busy", 16), ZeroDivisionError("a defect")]
+    async with network() as store:
+        agent = make(store, backend)
+        async with running(agent):
+            await eventually(lambda: agent.status()["state"] == "running", "running")
+        assert backend.events.count("register") == 2
+        assert backend.events.count("run") == 3
+        assert agent.status()["restarts"] == 2
+
+
+@pytest.mark.parametrize("where", ["register_failures", "run_failures"])
+async def test_a_permanent_error_ends_the_agent_as_itself(where: str) -> None:
+    backend = Recording()
+    setattr(backend, where, [PrivilegeError("CAP_NET_ADMIN is missing")])
+    async with network() as store, asyncio.timeout(5):
+        with pytest.raises(PrivilegeError, match="CAP_NET_ADMIN"):
+            await make(store, backend).run()
+
+
+async def test_a_configuration_that_comes_late_is_waited_for() -> None:
+    backend = Recording()
+    async with network(None) as store:
+        agent = make(store, backend)
+        async with running(agent):
+            await eventually(lambda: agent.status()["state"] == "starting", "starting")
+            with pytest.raises(PermanentError, match="no plan"):
+                await agent.plan()
+            assert isinstance(store, SupportsConfigWrite)
+            await store.put_network_config(CONFIG)
+            await agent.wait_registered()
+
+
+async def test_a_lost_subnet_is_replaced_and_the_network_registered_again(tmp_path: Path) -> None:
+    backend = Recording()
+    async with network() as store:
+        agent = make(store, backend, tmp_path)
+        async with running(agent):
+            await agent.wait_registered()
+            await eventually(lambda: agent.status()["state"] == "running", "running")
+            first = backend.lease
+            thief = Lease(first.subnets, peer(9), first.expires_at, first.revision)
+            await store.renew_lease(thief)
+            await eventually(lambda: backend.events.count("register") == 2, "registered again")
+            await eventually(lambda: first.subnets in backend.peers, "the thief is a peer now")
+            assert backend.lease.subnets != first.subnets
+            assert first_host(backend.lease) in (tmp_path / "subnet.env").read_text()
+
+
+async def test_a_subnet_file_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    backend = Recording()
+    async with network() as store:
+        agent = make(store, backend, tmp_path / "file")
+        async with running(agent):
+            await eventually(lambda: agent.status()["state"] == "running", "running")
+
+
+@pytest.mark.parametrize(
+    ("store", "values", "sentence"),
+    [
+        ("sqlite", {"pth": "x"}, "no option 'pth': it takes path"),
+        ("sqlite", {"ttl": "soon"}, "ttl has to be a number"),
+        ("nonsense", {}, "no store is called 'nonsense'"),
+    ],
+)
+def test_a_wrong_store_option_is_one_sentence(
+    store: str, values: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(FlannelError, match=sentence):
+        open_store(store, values)
+
+
+@pytest.mark.parametrize("minutes", [0, 1440, -1])
+def test_a_renew_margin_out_of_range_is_refused_by_name(minutes: int) -> None:
+    with pytest.raises(ConfigError, match="subnet-lease-renew-margin"):
+        AgentOptions(renew_margin=minutes * 60.0)
