@@ -177,6 +177,8 @@ class Lab:
         """
         node, files = self.node(number), self.files(number)
         process = self._spawn(node)
+        # A file of an earlier run is there at once; only a running daemon's says what holds now.
+        await wait_subnet_file(process, files, READY_SECONDS)
         await wait_running(process, files, READY_SECONDS)
         await self._wire_pod(node, await wait_subnet_file(process, files, READY_SECONDS))
 
