@@ -91,19 +91,25 @@ def _taken_spans(
     held: Iterable[Prefix], family: Family, shift: int, start: int, count: int
 ) -> list[tuple[int, int]]:
     """The pool's leased subnets as disjoint half-open ranges of subnet numbers, ascending."""
-    touched: set[tuple[int, int]] = set()
-    for prefix in held:
-        if len(prefix.address) * 8 != family.bits:
+    octets = family.bits // 8
+    usual = family.bits - shift
+    single: set[int] = set()
+    wide: list[tuple[int, int]] = []
+    for address, length in held:
+        if len(address) != octets:
             continue
-        base = int.from_bytes(prefix.address, "big")
-        width = 1 << family.bits - prefix.length
-        first = base - base % width
-        begin = max((first >> shift) - start, 0)
-        end = min((first + width - 1 >> shift) - start + 1, count)
+        number = (int.from_bytes(address, "big") >> shift) - start
+        if length >= usual:
+            if 0 <= number < count:
+                single.add(number)
+            continue
+        width = 1 << usual - length
+        first = number + start >> usual - length << usual - length
+        begin, end = max(first - start, 0), min(first - start + width, count)
         if begin < end:
-            touched.add((begin, end))
+            wide.append((begin, end))
     spans: list[tuple[int, int]] = []
-    for begin, end in sorted(touched):
+    for begin, end in sorted([*((number, number + 1) for number in single), *wide]):
         if spans and begin <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
         else:

@@ -130,7 +130,7 @@ def test_many_leases_in_a_large_pool() -> None:
     everything = subnets_of(large)
     free = set(everything[50_000:50_003])
     taken = [subnet for subnet in everything if subnet not in free]
-    assert {pick_free(large, taken, Random(seed)) for seed in range(12)} == free
+    assert {pick_free(large, taken, Random(seed)) for seed in range(8)} == free
 
 
 def test_wishes_are_kept_family_by_family() -> None:
