@@ -35,12 +35,18 @@ def marked(mark: str) -> list[Block]:
 
 
 def run(command: list[str], **variables: str) -> str:
-    """Run in the repository with this Python's programs first; the output of a success."""
+    """Run in the repository with this Python's programs first; the output of a success.
+
+    The variables of a make that runs these tests are not for the make that they run.
+    """
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    for name in ("PYTHON", "ARGS", "BACKEND", "NODES"):
+        ours.pop(name, None)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "PATH": path, **variables},
+        env={**ours, "PATH": path, **variables},
         capture_output=True,
         text=True,
         timeout=100,
