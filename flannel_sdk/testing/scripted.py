@@ -11,6 +11,7 @@ class ScriptedFeed:
 
     def __init__(self) -> None:
         self._updates: asyncio.Queue[PeerUpdate | None] = asyncio.Queue()
+        self._failed = asyncio.Event()
 
     async def updates(self) -> AsyncGenerator[PeerUpdate, None]:
         """As ``PeerFeed.updates``."""
@@ -30,9 +31,21 @@ class ScriptedFeed:
         """End the stream."""
         await self._updates.put(None)
 
+    def fail(self) -> None:
+        """The network has ended: whoever waits for it, now or later, gets an AssertionError."""
+        self._failed.set()
+
     async def _tell(self, update: PeerUpdate) -> None:
         await self._updates.put(update)
-        await self._updates.join()
+        applied = asyncio.create_task(self._updates.join())
+        failed = asyncio.create_task(self._failed.wait())
+        try:
+            await asyncio.wait([applied, failed], return_when=asyncio.FIRST_COMPLETED)
+            if not applied.done():
+                raise AssertionError("the network ended before it asked for the next update")
+        finally:
+            applied.cancel()
+            failed.cancel()
 
 
 class ScriptedLeases:

@@ -1,12 +1,15 @@
 """What most backends do the same way in ``register_network``."""
 
+import asyncio
 import logging
+import socket
 from collections.abc import Iterable
 
 from flannel_sdk.dataplane import Device, Ownership
 from flannel_sdk.errors import ConfigError, InterfaceUnavailable, KernelError
 from flannel_sdk.interfaces import BackendContext
 from flannel_sdk.model import ByFamily, Family, IPAddress, MacAddress, NetworkConfig
+from flannel_sdk.netns import run_in_netns
 from flannel_sdk.toolkit.session import KernelSession
 
 _logger = logging.getLogger(__name__)
@@ -70,21 +73,33 @@ def inner_mtu(family: Family, outer_mtu: int, overhead: int) -> int:
     return mtu
 
 
-async def tunnel_source(
-    session: KernelSession, context: BackendContext, family: Family
-) -> IPAddress:
+async def tunnel_source(context: BackendContext, family: Family) -> IPAddress:
     """What a tunnel sends from: the public IP where this node has it, else the interface's own.
 
     A public IP that NAT translates to ours is for peers to send to, and nothing to send from.
+    InterfaceUnavailable if there is no address of this family.
     """
     own = context.interface.addresses.get(family)
     public_ip = context.interface.public_ips.get(family) or own
     if public_ip is None:
-        raise InterfaceUnavailable(f"{context.interface.name} has no {family} address")
+        raise InterfaceUnavailable(f"interface {context.interface.name} has no {family} address")
     if own is None or own == public_ip:
         return public_ip
-    route = (await session.kernel.lookup_routes((public_ip,))).get(public_ip)
-    return public_ip if route is not None and route.device == "lo" else own
+    return public_ip if await asyncio.to_thread(_is_local, context.netns, public_ip) else own
+
+
+def _is_local(netns: str | None, address: IPAddress) -> bool:
+    """True if this node has ``address``: only then would it send to it from itself."""
+
+    def chosen_source() -> str:
+        with socket.socket(int(address.family), socket.SOCK_DGRAM) as probe:
+            probe.connect((str(address), 9))  # of a datagram socket: looks up, sends nothing
+            return str(probe.getsockname()[0])
+
+    try:
+        return IPAddress.parse(run_in_netns(netns, chosen_source)) == address
+    except OSError:
+        return False
 
 
 def is_station(mac: MacAddress) -> bool:

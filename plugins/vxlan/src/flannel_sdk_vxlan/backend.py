@@ -51,7 +51,7 @@ class VxlanBackend:
         fresh = derive_mac(public_ip, options.vni)
         return vxlan_device(
             options,
-            await tunnel_source(session, self._context, family),
+            await tunnel_source(self._context, family),
             mac=await kept_mac(session, device_name(family, options.vni), fresh),
             lower=self._context.interface.name,
             underlay_mtu=underlay_mtu(self._context, options.mtu),

@@ -1,0 +1,350 @@
+"""vxlan on the real kernel: traffic, adoption, remaking, repair, direct routing."""
+
+from collections.abc import Iterator
+
+import pytest
+from flannel_sdk_vxlan import plugin
+from flannel_sdk_vxlan.device import derive_mac
+
+from flannel_sdk.interfaces import CONTRACT_VERSION, Backend, BackendPlugin, Network
+from flannel_sdk.model import ByFamily, Family, IPAddress, Lease, LeaseAttrs, NetworkConfig, Prefix
+from flannel_sdk.testing.waiting import eventually
+from tests.overlay import V4, V6, Node, config, reaches, register, running, told, underlay
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[Node]]:
+    with underlay() as made:
+        yield made
+
+
+def backend(node: Node, public_ips: ByFamily[IPAddress] | None = None) -> Backend:
+    return plugin.create(node.context(public_ips))
+
+
+async def join(node: Node, settings: NetworkConfig) -> Network:
+    network, _ = await register(backend(node), node, settings)
+    return network
+
+
+def peer(number: int, mac: str = "02:00:00:00:00:09", vni: int = 1) -> Lease:
+    """A peer that is nowhere."""
+    return Lease(
+        ByFamily(Prefix.parse(f"10.5.{number}.0/24")),
+        LeaseAttrs(
+            ByFamily(IPAddress.parse(f"192.0.2.{number}")),
+            "vxlan",
+            ByFamily(f'{{"VNI":{vni},"VtepMAC":"{mac}"}}'),
+        ),
+    )
+
+
+def test_the_plugin_says_its_contract() -> None:
+    assert isinstance(plugin, BackendPlugin)
+    assert plugin.contract_version == CONTRACT_VERSION
+
+
+@pytest.mark.parametrize(
+    ("families", "mtu"), [((V4,), 1450), ((V6,), 1430), ((V4, V6), 1430)], ids=["4", "6", "dual"]
+)
+async def test_carries_whole_pod_packets_both_ways(
+    nodes: list[Node], families: tuple[Family, ...], mtu: int
+) -> None:
+    one, two = nodes
+    settings = config("vxlan", *families)
+    first, second = await join(one, settings), await join(two, settings)
+    assert first.mtu == second.mtu == mtu
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        for family in families:
+            assert await reaches(one, two, family, size=mtu)
+            assert await reaches(two, one, family, size=mtu)
+        largest = 1450 if families[-1] is V4 else 1430
+        assert not await reaches(one, two, families[-1], size=largest + 1, seconds=0.2)
+    assert one.fragments() == two.fragments() == 0
+    for family in families:  # a network that has stopped still carries
+        assert await reaches(one, two, family, size=mtu)
+
+
+async def test_publishes_the_mac_of_the_real_device_and_has_the_base_address(
+    nodes: list[Node],
+) -> None:
+    node = nodes[0]
+    _, leases = await register(backend(node), node, config("vxlan", V4, V6, VNI=7))
+    macs = {}
+    for name in ("flannel.7", "flannel-v6.7"):
+        device = node.device(name)
+        assert device is not None
+        macs[name] = device["address"]
+    assert leases.published == [
+        LeaseAttrs(
+            node.public_ips,
+            "vxlan",
+            ByFamily(
+                f'{{"VNI":7,"VtepMAC":"{macs["flannel.7"]}"}}',
+                f'{{"VNI":7,"VtepMAC":"{macs["flannel-v6.7"]}"}}',
+            ),
+        )
+    ]
+    assert node.public_ips.ipv4 is not None
+    assert macs["flannel.7"] == str(derive_mac(node.public_ips.ipv4, 7))
+    (shown,) = node.show("-4", "addr", "show", "dev", "flannel.7")
+    assert "'local': '10.5.1.0', 'prefixlen': 32" in str(shown)
+    (shown,) = node.show("-6", "addr", "show", "dev", "flannel-v6.7")
+    assert "'local': 'fd00:5:0:1::', 'prefixlen': 128" in str(shown)
+
+
+async def test_makes_flannels_device(nodes: list[Node]) -> None:
+    node = nodes[0]
+    await join(node, config("vxlan", V4, Port=4789, Learning=True, GBP=True))
+    device = node.device("flannel.1")
+    assert device is not None
+    said = str(device)
+    assert device["mtu"] == 1450
+    assert "UP" in said
+    for part in (
+        "'info_kind': 'vxlan'",
+        "'id': 1",
+        "'link': 'eth0'",
+        "'local': '192.0.2.1'",
+        "'port': 4789",
+        "'learning': True",
+        "'gbp': True",
+    ):
+        assert part in said
+
+
+async def test_d16_every_vni_works_in_dual_stack(nodes: list[Node]) -> None:
+    one, two = nodes
+    settings = config("vxlan", V4, V6, VNI=2**24 - 1)
+    first, second = await join(one, settings), await join(two, settings)
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        assert await reaches(one, two, V4)
+        assert await reaches(one, two, V6)
+    assert one.device("fl-v6.16777215") is not None
+
+
+async def test_a_restart_adopts_what_is_there_and_writes_nothing(nodes: list[Node]) -> None:
+    node = nodes[0]
+    settings = config("vxlan", V4, V6)
+    peers = [peer(number, f"02:00:00:00:00:{number:02x}") for number in range(2, 30)]
+    first = await join(node, settings)
+    async with running(first) as feed:
+        await feed.full(peers)
+    before = node.device("flannel.1"), node.fdb("flannel.1"), node.routes()
+    assert len(before[1]) == len(peers)
+    second = await join(node, settings)
+    assert second.lease.attrs == first.lease.attrs
+    async with running(second) as feed:
+        await feed.full(peers)
+        assert told(second, "written") == 0
+    assert (node.device("flannel.1"), node.fdb("flannel.1"), node.routes()) == before
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "id 1 dev eth0 local 192.0.2.1 dstport 4789 nolearning",
+        "id 2 dev eth0 local 192.0.2.1 dstport 8472 nolearning",
+        "id 1 dev eth0 local 192.0.2.99 dstport 8472 nolearning",
+        "id 1 dev eth0 local 192.0.2.1 dstport 8472 learning",
+        "id 1 dev eth0 local 192.0.2.1 dstport 8472 nolearning l3miss",
+        "id 1 dev eth0 local 192.0.2.1 dstport 8472 nolearning gbp",
+        "id 1 dev eth0 local 192.0.2.1 dstport 8472 nolearning ttl 5",
+        "id 1 dev eth0 group 239.1.1.1 local 192.0.2.1 dstport 8472 nolearning",
+    ],
+)
+async def test_d16_an_existing_device_that_differs_is_remade_with_its_mac(
+    nodes: list[Node], made: str
+) -> None:
+    node = nodes[0]
+    node.ip(f"link add flannel.1 address 02:00:00:00:00:77 type vxlan {made}")
+    before = node.device("flannel.1")
+    await join(node, config("vxlan", V4))
+    after = node.device("flannel.1")
+    assert before is not None
+    assert after is not None
+    assert after["ifindex"] != before["ifindex"]
+    assert after["address"] == "02:00:00:00:00:77"
+    assert "'local': '192.0.2.1'" in str(after)
+    assert "'id': 1" in str(after)
+
+
+async def test_d16_the_mtu_of_an_existing_device_is_corrected(nodes: list[Node]) -> None:
+    node = nodes[0]
+    await join(node, config("vxlan", V4))
+    node.ip("link set flannel.1 mtu 1200")
+    await join(node, config("vxlan", V4))
+    device = node.device("flannel.1")
+    assert device is not None
+    assert device["mtu"] == 1450
+
+
+@pytest.mark.parametrize("kind", ["bridge", "veth peer name other"])
+async def test_a_device_of_another_kind_is_remade(nodes: list[Node], kind: str) -> None:
+    node = nodes[0]
+    node.ip(f"link add flannel.1 type {kind}")
+    await join(node, config("vxlan", V4))
+    assert "'info_kind': 'vxlan'" in str(node.device("flannel.1"))
+
+
+async def test_d12_a_deleted_device_comes_back_with_its_mac_and_all_peers(
+    nodes: list[Node],
+) -> None:
+    one, two = nodes
+    settings = config("vxlan", V4, V6)
+    first, second = await join(one, settings), await join(two, settings)
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease, peer(9)])
+        await feed2.full([first.lease])
+        assert await reaches(two, one, V4)
+        before = one.device("flannel.1")
+        for name, family in (("flannel.1", V4), ("flannel-v6.1", V6)):
+            one.ip(f"link del {name}")
+            assert await reaches(two, one, family)
+            assert await reaches(one, two, family)
+        after = one.device("flannel.1")
+        assert before is not None
+        assert after is not None
+        assert before["ifindex"] != after["ifindex"]
+        assert before["address"] == after["address"]
+        await eventually(lambda: len(one.fdb("flannel.1")) == 2, "both peers are back")
+
+
+async def test_d13_what_is_lost_comes_back_and_what_is_stale_goes(nodes: list[Node]) -> None:
+    node = nodes[0]
+    settings = config("vxlan", V4)
+    async with running(await join(node, settings)) as feed:
+        await feed.full([peer(2, "02:00:00:00:00:02"), peer(3, "02:00:00:00:00:03")])
+        node.ip("route del 10.5.2.0/24")
+        node.ip("neigh del 10.5.2.0 dev flannel.1")
+        node.bridge("fdb del 02:00:00:00:00:02 dev flannel.1 dst 192.0.2.2 self")
+        await eventually(
+            lambda: (
+                "10.5.2.0/24" in node.routes()
+                and "02:00:00:00:00:02" in node.fdb("flannel.1")
+                and "10.5.2.0" in str(node.show("neigh", "show", "dev", "flannel.1"))
+            ),
+            "route, neighbour and forwarding entry are back",
+        )
+    # While nobody runs, peer 2 leaves, and peer 3 gets another MAC.
+    async with running(await join(node, settings)) as feed:
+        await feed.full([peer(3, "02:00:00:00:00:33")])
+        assert node.fdb("flannel.1") == {"02:00:00:00:00:33": "192.0.2.3"}
+        assert node.routes() == {"10.5.3.0/24": "10.5.3.0"}
+        await feed.change([peer(3, "02:00:00:00:00:34")])
+        assert node.fdb("flannel.1") == {"02:00:00:00:00:34": "192.0.2.3"}
+
+
+async def test_d14_removing_a_peer_that_is_already_gone_holds_up_nobody(
+    nodes: list[Node],
+) -> None:
+    node = nodes[0]
+    async with running(await join(node, config("vxlan", V4))) as feed:
+        gone = [peer(number, f"02:00:00:00:00:{number:02x}") for number in range(2, 12)]
+        await feed.full(gone)
+        for number in range(2, 12):
+            node.ip(f"route del 10.5.{number}.0/24")
+        node.ip("neigh flush dev flannel.1 nud permanent")
+        await feed.change([peer(20)], [lease.subnets for lease in gone])
+        await eventually(
+            lambda: node.routes() == {"10.5.20.0/24": "10.5.20.0"}, "the new peer alone", 1.0
+        )
+
+
+async def test_d11_a_node_of_one_family_lives_with_peers_of_two(nodes: list[Node]) -> None:
+    one, two = nodes
+    first, second = await join(one, config("vxlan", V4)), await join(two, config("vxlan", V4, V6))
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        assert await reaches(one, two, V4)
+        assert await reaches(two, one, V4)
+    assert one.device("flannel-v6.1") is None
+
+
+async def test_d17_behind_nat_the_tunnel_leaves_from_the_interfaces_address(
+    nodes: list[Node],
+) -> None:
+    node = nodes[0]
+    nat = ByFamily(IPAddress.parse("203.0.113.1"))
+    _, leases = await register(backend(node, nat), node, config("vxlan", V4))
+    assert leases.published[0].public_ips == nat
+    assert "'local': '192.0.2.1'" in str(node.device("flannel.1"))
+
+
+async def test_d17_a_public_ip_that_is_local_is_what_the_tunnel_leaves_from(
+    nodes: list[Node],
+) -> None:
+    node = nodes[0]
+    node.ip("addr add 203.0.113.1/32 dev lo")
+    await register(
+        backend(node, ByFamily(IPAddress.parse("203.0.113.1"))), node, config("vxlan", V4)
+    )
+    assert "'local': '203.0.113.1'" in str(node.device("flannel.1"))
+
+
+async def test_registering_again_follows_the_lease_and_the_options(nodes: list[Node]) -> None:
+    node = nodes[0]
+    same = backend(node)
+    await register(same, node, config("vxlan", V4))
+    moved = Node(5, node.netns)
+    network, _ = await register(same, moved, config("vxlan", V4, MTU=1400))
+    (shown,) = node.show("-4", "addr", "show", "dev", "flannel.1")
+    assert "10.5.5.0" in str(shown)
+    assert "10.5.1.0" not in str(shown)
+    assert shown["mtu"] == network.mtu == 1350
+
+
+async def test_a_refused_peer_harms_no_other(nodes: list[Node]) -> None:
+    one, two = nodes
+    settings = config("vxlan", V4)
+    first, second = await join(one, settings), await join(two, settings)
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([peer(8, vni=2), second.lease, peer(9, mac="none")])
+        await feed2.full([first.lease])
+        assert await reaches(one, two, V4)
+        assert set(one.routes()) == {"10.5.2.0/24"}
+        assert told(first, "peers", "refused") == {
+            "its VNI is 2, not 1": 1,
+            "its vxlan data holds no VtepMAC that can be read": 1,
+        }
+
+
+async def test_direct_routing_is_decided_again_when_the_underlay_changes(
+    nodes: list[Node],
+) -> None:
+    one, two = nodes
+    settings = config("vxlan", V4, DirectRouting=True)
+    first, second = await join(one, settings), await join(two, settings)
+    direct, tunnel = {"10.5.2.0/24": "192.0.2.2"}, {"10.5.2.0/24": "10.5.2.0"}
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        assert one.routes() == direct
+        assert one.fdb("flannel.1") == {}
+        assert await reaches(one, two, V4, size=1500)
+        one.ip("route add 192.0.2.2/32 via 192.0.2.77 dev eth0")
+        await eventually(lambda: one.routes() == tunnel, "encapsulated behind a gateway")
+        one.ip("route del 192.0.2.2/32")
+        await eventually(lambda: one.routes() == direct, "direct again")
+        await eventually(lambda: one.fdb("flannel.1") == {}, "what encapsulated is gone")
+        assert await reaches(one, two, V4, size=1500)
+
+
+async def test_direct_routing_encapsulates_where_the_kernel_knows_no_way(
+    nodes: list[Node],
+) -> None:
+    node = nodes[0]
+    far = Lease(
+        peer(9).subnets,
+        LeaseAttrs(ByFamily(IPAddress.parse("198.51.100.9")), "vxlan", peer(9).attrs.backend_data),
+    )
+    async with running(await join(node, config("vxlan", V4, DirectRouting=True))) as feed:
+        await feed.full([far, peer(2, "02:00:00:00:00:02")])
+        assert node.routes() == {"10.5.9.0/24": "10.5.9.0", "10.5.2.0/24": "192.0.2.2"}

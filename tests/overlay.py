@@ -1,0 +1,263 @@
+"""Nodes for tests of backends: network namespaces on one underlay, each with a pod address."""
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from typing import NamedTuple
+
+from flannel_sdk.interfaces import Backend, BackendContext, Network, SupportsStatus
+from flannel_sdk.model import (
+    ByFamily,
+    ExternalInterface,
+    Family,
+    IPAddress,
+    NetworkConfig,
+    Prefix,
+    Subnets,
+)
+from flannel_sdk.netns import run_in_netns
+from flannel_sdk.testing.scripted import ScriptedFeed, ScriptedLeases
+
+V4, V6 = Family.IPV4, Family.IPV6
+
+_DONT_FRAGMENT = {
+    V4: (socket.IPPROTO_IP, 10, 2),  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+    V6: (socket.IPPROTO_IPV6, 23, 2),  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
+}
+HEADERS = {V4: 28, V6: 48}
+"""Bytes of the IP and UDP headers."""
+_serial = count()
+
+
+def config(backend: str, *families: Family, **options: object) -> NetworkConfig:
+    """A network of the given families with one backend."""
+    document: dict[str, object] = {
+        "EnableIPv4": V4 in families,
+        "EnableIPv6": V6 in families,
+        "Backend": {"Type": backend, **options},
+    }
+    if V4 in families:
+        document["Network"] = "10.5.0.0/16"
+    if V6 in families:
+        document["IPv6Network"] = "fd00:5::/48"
+    return NetworkConfig.parse(json.dumps(document))
+
+
+class Node(NamedTuple):
+    """A namespace with an underlay interface ``eth0`` and pod addresses on ``lo``."""
+
+    number: int
+    netns: str
+    """Its name; its path is ``/run/netns/NAME``."""
+
+    @property
+    def public_ips(self) -> ByFamily[IPAddress]:
+        """What it has on the underlay."""
+        number = self.number
+        return ByFamily(
+            IPAddress.parse(f"192.0.2.{number}"), IPAddress.parse(f"2001:db8::{number}")
+        )
+
+    @property
+    def subnets(self) -> Subnets:
+        """Its lease."""
+        number = self.number
+        return ByFamily(
+            Prefix.parse(f"10.5.{number}.0/24"), Prefix.parse(f"fd00:5:0:{number}::/64")
+        )
+
+    @property
+    def pods(self) -> ByFamily[IPAddress]:
+        """Its pod's address."""
+        number = self.number
+        return ByFamily(
+            IPAddress.parse(f"10.5.{number}.2"), IPAddress.parse(f"fd00:5:0:{number}::2")
+        )
+
+    def context(self, public_ips: ByFamily[IPAddress] | None = None) -> BackendContext:
+        """What a backend on this node is made with."""
+        link = self.show("link", "show", "eth0")[0]
+        index, mtu = link["ifindex"], link["mtu"]
+        assert isinstance(index, int)
+        assert isinstance(mtu, int)
+        own = self.public_ips
+        interface = ExternalInterface("eth0", index, mtu, own, public_ips or own)
+        return BackendContext(interface, f"/run/netns/{self.netns}")
+
+    def ip(self, command: str) -> None:
+        """Run ``ip`` inside."""
+        _run("ip", "-n", self.netns, *command.split())
+
+    def bridge(self, command: str) -> None:
+        """Run ``bridge`` inside."""
+        _run("bridge", "-n", self.netns, *command.split())
+
+    def show(self, *command: str) -> list[dict[str, object]]:
+        """The JSON that ``ip`` prints."""
+        return _json("ip", "-n", self.netns, "-j", "-d", *command)
+
+    def fdb(self, device: str) -> dict[object, object]:
+        """Destination by MAC of a vxlan device."""
+        rows = _json("bridge", "-n", self.netns, "-j", "fdb", "show", "dev", device)
+        return {row["mac"]: row.get("dst") for row in rows}
+
+    def routes(self, family: Family = V4) -> dict[object, object]:
+        """Gateway (None: on the link) by destination of all routes into other pod subnets."""
+        rows = self.show("-4" if family is V4 else "-6", "route", "show")
+        pods = ("10.5.", "fd00:5:")
+        return {
+            row["dst"]: row.get("gateway")
+            for row in rows
+            if str(row["dst"]).startswith(pods) and row["dev"] != "lo"
+        }
+
+    def device(self, name: str) -> dict[str, object] | None:
+        """What ``ip link`` says about a device; None if there is none."""
+        return next((row for row in self.show("link", "show") if row["ifname"] == name), None)
+
+    def fragments(self) -> int:
+        """How many fragments this node has made since it began."""
+        counters = run_in_netns(f"/run/netns/{self.netns}", _read_fragment_counters)
+        return sum(counters)
+
+
+def _read_fragment_counters() -> list[int]:
+    with open("/proc/thread-self/net/snmp", encoding="ascii") as file:
+        names, values = (line.split() for line in file if line.startswith("Ip:"))
+    with open("/proc/thread-self/net/snmp6", encoding="ascii") as file:
+        v6 = next(line.split()[1] for line in file if line.startswith("Ip6FragCreates"))
+    return [int(values[names.index("FragCreates")]), int(v6)]
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+def _json(*command: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(_run(*command) or "[]")
+    return rows
+
+
+@contextmanager
+def underlay(nodes: int = 2) -> Iterator[list[Node]]:
+    """Nodes 1, 2, .. on one layer-2 segment, both families; all is gone at the end."""
+    tag = f"{os.getpid()}-{next(_serial)}"
+    switch = f"fltest-{tag}-sw"
+    made = [Node(number, f"fltest-{tag}-{number}") for number in range(1, nodes + 1)]
+    try:
+        for name in (switch, *(node.netns for node in made)):
+            _run("ip", "netns", "add", name)
+        _run("ip", "-n", switch, "link", "add", "br0", "type", "bridge")
+        _run("ip", "-n", switch, "link", "set", "br0", "up")
+        for node in made:
+            port = f"port{node.number}"
+            node.ip(f"link add eth0 type veth peer name {port} netns {switch}")
+            _run("ip", "-n", switch, "link", "set", port, "master", "br0", "up")
+            node.ip("link set lo up")
+            node.ip("link set eth0 up")
+            node.ip(f"addr add {node.public_ips.ipv4}/24 dev eth0")
+            node.ip(f"addr add {node.public_ips.ipv6}/64 dev eth0 nodad")
+            node.ip(f"addr add {node.pods.ipv4}/32 dev lo")
+            node.ip(f"addr add {node.pods.ipv6}/128 dev lo nodad")
+        yield made
+    finally:
+        for name in (switch, *(node.netns for node in made)):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+async def register(
+    backend: Backend, node: Node, network_config: NetworkConfig
+) -> tuple[Network, ScriptedLeases]:
+    """Register a network with the node's lease of the enabled families."""
+    subnets: Subnets = ByFamily()
+    for family in network_config.pools.families:
+        subnets = subnets.with_value(family, node.subnets.get(family))
+    leases = ScriptedLeases(subnets)
+    return await backend.register_network(network_config, leases), leases
+
+
+@asynccontextmanager
+async def running(network: Network) -> AsyncIterator[ScriptedFeed]:
+    """The network runs in the block; leaving it has to take less than a second."""
+    feed = ScriptedFeed()
+    task = asyncio.create_task(network.run(feed))
+
+    def told(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            feed.fail()
+
+    task.add_done_callback(told)
+    try:
+        yield feed
+    finally:
+        task.cancel()
+        async with asyncio.timeout(1):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def told(network: Network, *path: str) -> object:
+    """What a network's status says under the given keys."""
+    assert isinstance(network, SupportsStatus)
+    value: object = network.status()
+    for key in path:
+        assert isinstance(value, Mapping)
+        value = value[key]
+    return value
+
+
+async def reaches(
+    source: Node, target: Node, family: Family, *, size: int = 100, seconds: float = 3.0
+) -> bool:
+    """True once a UDP packet of ``size`` bytes (IP header included), not to be fragmented, arrives.
+
+    It is sent every 50 ms from pod to pod; False after ``seconds``, or if it is too big to send.
+    """
+    payload = os.urandom(size - HEADERS[family])
+    with _pod_socket(source, family) as sender, _pod_socket(target, family) as receiver:
+        try:
+            async with asyncio.timeout(seconds):
+                while not await _sent_and_received(sender, receiver, payload):
+                    pass
+        except (TimeoutError, _TooBig):
+            return False
+    return True
+
+
+class _TooBig(Exception):
+    """The packet does not fit the way out."""
+
+
+async def _sent_and_received(
+    sender: socket.socket, receiver: socket.socket, payload: bytes
+) -> bool:
+    try:
+        sender.sendto(payload, receiver.getsockname())
+    except OSError as error:  # no route yet, or no neighbour: what a test waits for
+        if error.errno == errno.EMSGSIZE:
+            raise _TooBig from error
+    try:
+        async with asyncio.timeout(0.05):
+            return await asyncio.get_running_loop().sock_recv(receiver, 65535) == payload
+    except TimeoutError:
+        return False
+
+
+def _pod_socket(node: Node, family: Family) -> socket.socket:
+    def bound() -> socket.socket:
+        made = socket.socket(int(family), socket.SOCK_DGRAM)
+        made.setblocking(False)
+        made.setsockopt(*_DONT_FRAGMENT[family])
+        made.bind((str(node.pods.get(family)), 0))
+        return made
+
+    return run_in_netns(f"/run/netns/{node.netns}", bound)
