@@ -1,0 +1,105 @@
+"""Numbers of the kernel's rtnetlink ABI, under the kernel's names."""
+
+from typing import Final
+
+AF_BRIDGE: Final = 7
+
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+
+NLM_F_REQUEST: Final = 0x1
+NLM_F_MULTI: Final = 0x2
+NLM_F_ACK: Final = 0x4
+NLM_F_DUMP_INTR: Final = 0x10
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_DUMP: Final = 0x300
+NLM_F_CREATE: Final = 0x400
+NLM_F_CAPPED: Final = 0x100
+NLM_F_ACK_TLVS: Final = 0x200
+NLMSGERR_ATTR_MSG: Final = 1
+
+SOL_NETLINK: Final = 270
+NETLINK_ADD_MEMBERSHIP: Final = 1
+NETLINK_DROP_MEMBERSHIP: Final = 2
+NETLINK_CAP_ACK: Final = 10
+NETLINK_EXT_ACK: Final = 11
+NETLINK_GET_STRICT_CHK: Final = 12
+SO_SNDBUFFORCE: Final = 32
+SO_RCVBUFFORCE: Final = 33
+
+RTNLGRP_LINK: Final = 1
+RTNLGRP_NEIGH: Final = 3
+RTNLGRP_IPV4_IFADDR: Final = 5
+RTNLGRP_IPV4_ROUTE: Final = 7
+RTNLGRP_IPV6_IFADDR: Final = 9
+RTNLGRP_IPV6_ROUTE: Final = 11
+RTNLGRP_NEXTHOP: Final = 32
+
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
+RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
+RTM_NEWROUTE: Final = 24
+RTM_DELROUTE: Final = 25
+RTM_GETROUTE: Final = 26
+RTM_NEWNEIGH: Final = 28
+RTM_DELNEIGH: Final = 29
+RTM_GETNEIGH: Final = 30
+RTM_NEWNEXTHOP: Final = 104
+RTM_DELNEXTHOP: Final = 105
+RTM_GETNEXTHOP: Final = 106
+
+NDA_DST: Final = 1
+NDA_LLADDR: Final = 2
+NDA_IFINDEX: Final = 8
+NTF_SELF: Final = 0x2
+NUD_PERMANENT: Final = 0x80
+
+NHA_ID: Final = 1
+NHA_GROUP: Final = 2
+NHA_BLACKHOLE: Final = 4
+NHA_OIF: Final = 5
+NHA_GATEWAY: Final = 6
+NHA_ENCAP_TYPE: Final = 7
+NHA_ENCAP: Final = 8
+NHA_FDB: Final = 11
+RTNH_F_ONLINK: Final = 0x4
+
+RTA_DST: Final = 1
+RTA_OIF: Final = 4
+RTA_GATEWAY: Final = 5
+RTA_PRIORITY: Final = 6
+RTA_MULTIPATH: Final = 9
+RTA_TABLE: Final = 15
+RTA_VIA: Final = 18
+RTA_ENCAP: Final = 22
+RTA_NH_ID: Final = 30
+RT_TABLE_MAIN: Final = 254
+RT_SCOPE_UNIVERSE: Final = 0
+RT_SCOPE_LINK: Final = 253
+RT_SCOPE_NOWHERE: Final = 255
+RTN_UNICAST: Final = 1
+RTPROT_REDIRECT: Final = 1
+RTPROT_KERNEL: Final = 2
+RTPROT_RA: Final = 9
+RTM_F_CLONED: Final = 0x200
+IPV6_DEFAULT_METRIC: Final = 1024
+
+IFLA_ADDRESS: Final = 1
+IFLA_IFNAME: Final = 3
+IFLA_MTU: Final = 4
+IFLA_LINK: Final = 5
+IFLA_LINKINFO: Final = 18
+IFLA_EXT_MASK: Final = 29
+IFLA_INFO_KIND: Final = 1
+IFLA_INFO_DATA: Final = 2
+IFF_UP: Final = 0x1
+IFF_LOWER_UP: Final = 0x10000
+
+IFA_ADDRESS: Final = 1
+IFA_LOCAL: Final = 2
+IFA_FLAGS: Final = 8
+IFA_F_NODAD: Final = 0x2

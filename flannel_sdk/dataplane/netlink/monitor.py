@@ -1,0 +1,130 @@
+"""The notification socket: changes that others make in the kernel, as notices."""
+
+import contextlib
+import ctypes
+import errno
+import socket
+from struct import Struct, pack, unpack
+from typing import Final, Protocol
+
+from flannel_sdk.dataplane.netlink import constants as c
+from flannel_sdk.dataplane.netlink.address import parse_address
+from flannel_sdk.dataplane.netlink.link import parse_link
+from flannel_sdk.dataplane.netlink.messages import HEADER, Buffer
+from flannel_sdk.dataplane.netlink.neighbour import parse_neighbour
+from flannel_sdk.dataplane.netlink.nexthop import parse_nexthop
+from flannel_sdk.dataplane.netlink.route import parse_route
+from flannel_sdk.dataplane.netlink.socket import grow
+from flannel_sdk.dataplane.observed import LinkNotice, Notice, Overrun
+
+_GROUPS: Final = (
+    c.RTNLGRP_LINK,
+    c.RTNLGRP_NEIGH,
+    c.RTNLGRP_IPV4_IFADDR,
+    c.RTNLGRP_IPV6_IFADDR,
+    c.RTNLGRP_IPV4_ROUTE,
+    c.RTNLGRP_IPV6_ROUTE,
+)
+_SO_ATTACH_FILTER: Final = 26
+_INSTRUCTION: Final = Struct("=HBBI")
+_MESSAGES_A_TURN: Final = 1024
+
+
+class _Parser(Protocol):
+    def __call__(self, buffer: Buffer, offset: int, end: int, /, *, present: bool) -> Notice | None:
+        """Read one message."""
+        ...
+
+
+def _parse_link(buffer: Buffer, offset: int, end: int, /, *, present: bool) -> Notice | None:
+    if buffer[offset + 16] != 0:  # a bridge port's state, not a link's
+        return None
+    link = parse_link(buffer, offset, end)
+    return LinkNotice(link.ifindex, link.name, present)
+
+
+_PARSERS: Final[dict[int, tuple[_Parser, bool]]] = {
+    c.RTM_NEWNEIGH: (parse_neighbour, True),
+    c.RTM_DELNEIGH: (parse_neighbour, False),
+    c.RTM_NEWROUTE: (parse_route, True),
+    c.RTM_DELROUTE: (parse_route, False),
+    c.RTM_NEWNEXTHOP: (parse_nexthop, True),
+    c.RTM_DELNEXTHOP: (parse_nexthop, False),
+    c.RTM_NEWADDR: (parse_address, True),
+    c.RTM_DELADDR: (parse_address, False),
+    c.RTM_NEWLINK: (_parse_link, True),
+    c.RTM_DELLINK: (_parse_link, False),
+}
+
+
+class Monitor:
+    """A socket in the rtnetlink groups; made in the kernel thread, read in the event loop."""
+
+    def __init__(self, ignored_port: int, *, nexthops: bool, buffer_size: int) -> None:
+        self.socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        try:
+            grow(self.socket, buffer_size)
+            self._ignore(ignored_port)
+            self.socket.bind((0, 0))
+            for group in (*_GROUPS, *((c.RTNLGRP_NEXTHOP,) if nexthops else ())):
+                self._membership(c.NETLINK_ADD_MEMBERSHIP, group)
+        except OSError:
+            self.socket.close()
+            raise
+        self._buffer = bytearray(1 << 16)
+
+    def _membership(self, option: int, group: int) -> None:
+        self.socket.setsockopt(c.SOL_NETLINK, option, group)
+
+    def _ignore(self, port: int) -> None:
+        """Let the kernel drop what our own requests cause: all messages that carry their port."""
+        (big,) = unpack(">I", pack("=I", port))
+        program = b"".join(
+            _INSTRUCTION.pack(*step)
+            for step in (
+                (0x20, 0, 0, 12),  # load nlmsg_pid
+                (0x15, 0, 1, big),  # ours?
+                (0x06, 0, 0, 0),  # then nothing of it
+                (0x06, 0, 0, 0xFFFFFFFF),  # else all
+            )
+        )
+        code = ctypes.create_string_buffer(program, len(program))
+        with contextlib.suppress(OSError):  # without it we only read more
+            self.socket.setsockopt(
+                socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("HxxxxxxP", 4, ctypes.addressof(code))
+            )
+
+    def listen_for_neighbours(self, listen: bool) -> None:
+        """Join or leave the group that also carries what our own bulk writes cause."""
+        option = c.NETLINK_ADD_MEMBERSHIP if listen else c.NETLINK_DROP_MEMBERSHIP
+        self._membership(option, c.RTNLGRP_NEIGH)
+
+    def read(self) -> list[Notice]:
+        """What has come since, at most one turn's worth; Overrun where some was lost."""
+        notices: list[Notice] = []
+        for _ in range(_MESSAGES_A_TURN):
+            try:
+                end = self.socket.recv_into(self._buffer)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                notices.append(Overrun())
+                continue
+            offset = 0
+            while offset + 16 <= end:
+                length, kind, _, _, _ = HEADER.unpack_from(self._buffer, offset)
+                if kind in _PARSERS:
+                    parse, present = _PARSERS[kind]
+                    notice = parse(self._buffer, offset, offset + length, present=present)
+                    if notice is not None:
+                        notices.append(notice)
+                offset += max(length, 16) + 3 & ~3
+        return notices
+
+    def close(self) -> None:
+        """Free the descriptor."""
+        self.socket.close()
