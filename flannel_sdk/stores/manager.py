@@ -45,7 +45,7 @@ class EmbeddedSubnetManager:
 
     def __init__(self, name: str, storage: Storage, ttl: float) -> None:
         self.name = name
-        self._storage = storage
+        self.storage = storage
         self._ttl = ttl
         self._rng = Random()
         self._closed = asyncio.Event()
@@ -53,19 +53,19 @@ class EmbeddedSubnetManager:
     async def get_network_config(self) -> NetworkConfig:
         """See SubnetManager."""
         self._refuse_closed()
-        return await self._storage.read(lambda table: network_config(table, self.name))
+        return await self.storage.read(lambda table: network_config(table, self.name))
 
     async def put_network_config(self, document: str) -> NetworkConfig:
         """See SupportsConfigWrite."""
         config = NetworkConfig.parse(document)
         self._refuse_closed()
-        await self._storage.write(lambda table: table.put_config(document))
+        await self.storage.write(lambda table: table.put_config(document))
         return config
 
     async def acquire_lease(self, attrs: LeaseAttrs, previous: Subnets | None = None) -> Lease:
         """See SubnetManager."""
         self._refuse_closed()
-        return await self._storage.write(
+        return await self.storage.write(
             lambda table: acquire(
                 table, attrs, previous, store=self.name, ttl=self._ttl, rng=self._rng
             )
@@ -74,7 +74,7 @@ class EmbeddedSubnetManager:
     async def renew_lease(self, lease: Lease) -> Lease:
         """See SubnetManager."""
         self._refuse_closed()
-        return await self._storage.write(lambda table: renew(table, lease, self._ttl))
+        return await self.storage.write(lambda table: renew(table, lease, self._ttl))
 
     async def watch_lease(self, lease: Lease) -> AsyncGenerator[LeaseState, None]:
         """See SubnetManager."""
@@ -122,7 +122,7 @@ class EmbeddedSubnetManager:
     async def aclose(self) -> None:
         """See SubnetManager."""
         self._closed.set()
-        await self._storage.aclose()
+        await self.storage.aclose()
 
     async def _readings(self, look: Callable[[Reader], T]) -> AsyncGenerator[T, None]:
         """What ``look`` gives now, and again whenever the table may have changed; ends by aclose.
@@ -132,9 +132,9 @@ class EmbeddedSubnetManager:
         failures = 0
         while not self._closed.is_set():
             try:
-                async with self._storage.wakeups() as wakeups:
+                async with self.storage.wakeups() as wakeups:
                     while not self._closed.is_set():
-                        found, due = await self._storage.read(
+                        found, due = await self.storage.read(
                             lambda table: (look(table), table.next_expiry())
                         )
                         failures = 0
@@ -155,7 +155,7 @@ class EmbeddedSubnetManager:
             return
         await wakeups.wait(min(max(due - time.time(), 0.0), _LONGEST_WAIT))
         if not self._closed.is_set() and time.time() >= due:
-            await self._storage.write(lambda table: table.delete_expired(time.time()))
+            await self.storage.write(lambda table: table.delete_expired(time.time()))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

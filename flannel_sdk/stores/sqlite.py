@@ -4,8 +4,8 @@ The file's tables, for programs that look into it or fill it:
 
 - ``leases (key, value, expires, revision)``: ``key`` is flannel's key below ``subnets/``
   (``10.5.34.0-24``), ``value`` flannel's JSON as a BLOB, ``expires`` Unix time in seconds or NULL
-  for a reservation. ``revision`` is filled by a trigger: ``INSERT INTO leases (key, value, expires)``
-  is enough, and watches of other processes see it.
+  for a reservation. ``revision`` is filled by a trigger:
+  ``INSERT INTO leases (key, value, expires)`` is enough, and watches of other processes see it.
 - ``config (id, document)``: one row with id 1, flannel's network configuration.
 - ``changes (revision, key)``: the log that watches read, filled by triggers, cut at its old end.
 """
