@@ -96,14 +96,14 @@ class LeaseFeed:
         self._revision = item.revision
         self._note_malformed(item.malformed)
         self._log_refusals()
-        self._merge(accepted, removed)
-        if not self._has_snapshot:
+        differs = self._merge(accepted, removed)
+        if differs or not self._has_snapshot:
             self._has_snapshot = True
-            self._wake()
-        if self.pending:
             self._convergence.told(item.received_at)
+            self._wake()
 
-    def _merge(self, accepted: Mapping[Subnets, Lease], removed: Iterable[Subnets]) -> None:
+    def _merge(self, accepted: Mapping[Subnets, Lease], removed: Iterable[Subnets]) -> bool:
+        """Make the peers so, and note for each reader what differs; False if nothing does."""
         peers = self._peers
         pending: dict[Subnets, Lease | None] = {}
         for subnets, lease in accepted.items():
@@ -114,17 +114,15 @@ class LeaseFeed:
         for subnets in removed:
             if peers.pop(subnets, None) is not None:
                 pending[subnets] = None
-        if pending:
-            for consumer in self._consumers:
-                if not consumer.full:
-                    consumer.pending.update(pending)
-            self._wake()
+        for consumer in self._consumers:
+            if not consumer.full:
+                consumer.pending.update(pending)
+        return bool(pending)
 
     def _wake(self) -> None:
-        if self._has_snapshot:
-            for consumer in self._consumers:
-                consumer.idle = False
-                consumer.wake.set()
+        for consumer in self._consumers:
+            consumer.idle = False
+            consumer.wake.set()
 
     async def updates(self) -> AsyncGenerator[PeerUpdate, None]:
         """As ``PeerFeed.updates``; every reader has a stream of its own."""
