@@ -1,13 +1,15 @@
 """The tables of a store file, and how a file comes to be one in a single step."""
 
-import fcntl
 import os
 import secrets
 import sqlite3
 from contextlib import closing, suppress
 
+from flannel_sdk.stores.sqlite_files import directory_lock
+
 APPLICATION_ID = 0x666C616E
 SCHEMA_VERSION = 1
+TABLES = frozenset({"store", "config", "leases", "changes"})
 
 _SCHEMA = """
 CREATE TABLE store (epoch TEXT NOT NULL);
@@ -53,9 +55,7 @@ def create_if_absent(path: str) -> None:
     """
     if os.path.lexists(path):
         return
-    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with directory_lock(path):
         if os.path.lexists(path):
             return
         draft = f"{path}.new"
@@ -72,5 +72,3 @@ def create_if_absent(path: str) -> None:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
         os.rename(draft, path)
-    finally:
-        os.close(directory)

@@ -9,7 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from flannel_sdk.errors import StoreCorrupt, StoreError, StoreUnavailable
-from flannel_sdk.stores.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION, create_if_absent
+from flannel_sdk.stores.sqlite_files import FileIdentity, drop_stale_log, identify
+from flannel_sdk.stores.sqlite_schema import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    TABLES,
+    create_if_absent,
+)
 from flannel_sdk.stores.sqlite_signal import ChangeSignal
 from flannel_sdk.stores.sqlite_table import SqliteTable
 from flannel_sdk.stores.table import Reader, Wakeups, Writer
@@ -31,7 +37,8 @@ class SqliteStorage:
         self._closed = False
         # Used in the thread alone:
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: FileIdentity | None = None
+        """Of the file that was opened last, and of its log."""
         self._generation = 0
         """Number of times that the file was opened."""
 
@@ -59,8 +66,13 @@ class SqliteStorage:
             return
         self._closed = True
         self._signal.wake_all()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
-        self._thread.shutdown()
+        closed = False
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+            closed = True
+        finally:
+            # Cancelled, we do not wait; the thread ends by itself after what it does now.
+            self._thread.shutdown(wait=closed)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._closed:
@@ -84,6 +96,9 @@ class SqliteStorage:
         except sqlite3.Error as error:
             self._disconnect()
             raise self._translated(error) from error
+        except FileNotFoundError as error:
+            self._disconnect()
+            raise StoreUnavailable(self._absence()) from error
         except OSError as error:
             self._disconnect()
             raise StoreUnavailable(f"The store {self._path} cannot be used: {error}.") from error
@@ -96,9 +111,9 @@ class SqliteStorage:
             return self._connection
         if self._identity is None:
             create_if_absent(self._path)
-        elif not os.path.exists(self._path):
-            # A new, empty file would tell everybody that all peers are gone.
-            raise StoreUnavailable(f"The store {self._path} was deleted while in use.")
+        else:
+            # Where it was deleted, a new, empty file would tell everybody that all peers are gone.
+            drop_stale_log(self._path, self._identity)
         connection = sqlite3.connect(
             f"file:{_quoted(self._path)}?mode=rw",
             uri=True,
@@ -108,7 +123,7 @@ class SqliteStorage:
         try:
             self._refuse_foreign(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
-            self._identity = _identity(self._path)
+            self._identity = identify(self._path)
         except BaseException:
             connection.close()
             raise
@@ -128,17 +143,28 @@ class SqliteStorage:
                 f"The store {self._path} has layout {version} and this release reads "
                 f"{SCHEMA_VERSION}; it was left as it is."
             )
+        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not found >= TABLES:
+            missing = ", ".join(sorted(TABLES - found))
+            raise StoreCorrupt(
+                f"The store {self._path} is corrupt, and was left as it is: it lacks {missing}."
+            )
 
     def _refuse_replaced(self) -> None:
         """Notice that the open file is not the one that others find under the path."""
         try:
-            replaced = _identity(self._path) != self._identity
+            replaced = identify(self._path) != self._identity
         except FileNotFoundError as error:
             self._disconnect()
-            raise StoreUnavailable(f"The store {self._path} was deleted while in use.") from error
+            raise StoreUnavailable(self._absence()) from error
         if replaced:
             self._disconnect()
             raise StoreUnavailable(f"The store {self._path} was replaced while in use.")
+
+    def _absence(self) -> str:
+        if self._identity is not None:
+            return f"The store {self._path} was deleted while in use."
+        return f"The store {self._path} cannot be made: its directory does not exist."
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -158,11 +184,6 @@ class SqliteStorage:
                 f"The store {self._path} was locked by another process for {_BUSY_SECONDS:g} s."
             )
         return StoreUnavailable(f"The store {self._path} cannot be used: {error}.")
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
 
 
 def _quoted(path: str) -> str:
