@@ -1,8 +1,10 @@
 """How ``flannel-sdk lab`` tells people what it does and finds: progress, nodes, pings."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 
 from flannel_sdk.cli.tables import Column, print_table
 from flannel_sdk.lab.ping import Matrix
@@ -28,30 +30,25 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
 
 
 def print_nodes(reports: Sequence[NodeReport]) -> None:
-    """The table of ``lab status``."""
+    """The table of ``lab status``; a row for each family of a node."""
     print_table(
         ["node", "netns", Column("pid", right=True), "underlay", "subnet", "pod", "state"],
         [
-            (r.node, r.netns, r.pid, _lines(r.underlay), _lines(r.subnets), _lines(r.pod), r.state)
-            for r in reports
+            (report.node, report.netns, report.pid, underlay, subnet, pod, report.state)
+            for report in reports
+            for underlay, subnet, pod in _by_family(report)
         ],
     )
 
 
 def print_leases(reports: Sequence[NodeReport]) -> None:
-    """Who leased what."""
+    """Who leased what; a row for each family of a node."""
     print_table(
-        ["node", "public IP", "subnet", "pod", Column("MTU", right=True), "lease expires"],
+        ["node", "public IP", "subnet", "pod", Column("MTU", right=True), "expires"],
         [
-            (
-                report.netns,
-                _lines(address.partition("/")[0] for address in report.underlay),
-                _lines(report.subnets),
-                _lines(report.pod),
-                report.mtu,
-                report.lease_expires,
-            )
+            (report.node, underlay, subnet, pod, report.mtu, _remaining(report.lease_expires))
             for report in reports
+            for underlay, subnet, pod in _by_family(report)
         ],
     )
 
@@ -123,5 +120,11 @@ def _milliseconds(seconds: float | None) -> str:
     return "silent" if seconds is None else f"{seconds * 1e3:.2f}"
 
 
-def _lines(values: "Iterator[str] | Sequence[str]") -> str:
-    return ", ".join(values)
+def _by_family(report: NodeReport) -> Iterator[tuple[str, str, str]]:
+    """Underlay address, subnet and pod address; the latter two empty until there is a lease."""
+    underlay = [address.partition("/")[0] for address in report.underlay]
+    yield from zip_longest(underlay, report.subnets, report.pod, fillvalue="")
+
+
+def _remaining(expires: float | None) -> str:
+    return "never" if expires is None else f"in {(expires - time.time()) / 3600:.0f} h"

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from flannel_sdk.errors import FlannelError
+from flannel_sdk.lab.errors import TornState
 from flannel_sdk.lab.mounts import leave_netns_directory
 from flannel_sdk.lab.names import OWNED_VARIABLE, LabNames
 from flannel_sdk.lab.processes import (
@@ -39,11 +39,11 @@ async def clean_up(names: LabNames, directory: Path) -> Removed:
     """End every process of the lab, delete its namespaces and its directory.
 
     Needs no state file: the namespaces are known by name, the processes by the namespace they are
-    in and by a mark in their environment. Idempotent.
+    in and by a mark in their environment. Idempotent. LabError if the directory is another lab's.
     """
     state: LabState | None = None
-    with suppress(FlannelError):
-        state = load_state(directory)
+    with suppress(TornState):
+        state = load_state(directory, names.instance)
     ended, killed = await _end_processes(names, directory)
     namespaces = names.leftovers()
     await remove_namespaces(namespaces)

@@ -66,9 +66,11 @@ class Lab:
         names = LabNames(instance)
         directory = directory or names.directory()
         if left := names.leftovers():
-            raise LabError(f"the namespace {left[0]} is there already: run lab down first")
+            raise LabError(
+                f"a lab is up, or was left behind ({left[0]} is there): run lab down first"
+            )
         claim_directory(directory)
-        lab = cls(names, directory, LabState(spec), command)
+        lab = cls(names, directory, LabState(spec, instance), command)
         lab.state.made_netns_directory = not netns_directory_is_mounted()
         try:
             await lab._build(progress)
@@ -88,7 +90,7 @@ class Lab:
         """The lab that is up under this name; LabError if there is none."""
         names = LabNames(instance)
         directory = directory or names.directory()
-        state = load_state(directory)
+        state = load_state(directory, instance)
         if state is None:
             raise LabError(f"no lab is up in {directory}: flannel-sdk lab up makes one")
         return cls(names, directory, state, command)

@@ -11,7 +11,7 @@ from flannel_sdk.lab.status_client import ask_daemon
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """One node, every value as text for people."""
+    """One node; addresses as text, one for each family, IPv4 first."""
 
     node: int
     netns: str
@@ -22,7 +22,8 @@ class NodeReport:
     pod: list[str]
     mtu: int
     """Bytes; 0 while unknown."""
-    lease_expires: str | None
+    lease_expires: float | None
+    """Seconds since the epoch; None for a reservation, or while the daemon does not tell."""
     state: str
     """What the daemon says itself, else ``silent``, ``dead`` or ``not started``."""
 
@@ -60,7 +61,7 @@ def _state(node: NodeRecord, alive: bool, answer: Mapping[str, object] | None) -
     return "silent" if answer is None else str(answer.get("state", "silent"))
 
 
-def _expiry(answer: Mapping[str, object] | None) -> str | None:
+def _expiry(answer: Mapping[str, object] | None) -> float | None:
     lease = (answer or {}).get("lease")
     expires = lease.get("expires_at") if isinstance(lease, dict) else None
-    return None if expires is None else str(expires)
+    return float(expires) if isinstance(expires, int | float) else None

@@ -34,6 +34,7 @@ class UserNamespace:
         """The one for the labs called ``names``; nothing is made yet."""
         self.directory = _holder_directory(names)
         self._mark = ownership_mark(self.directory)
+        self._child: subprocess.Popen[bytes] | None = None
 
     def holder(self) -> ProcessId | None:
         """The process that keeps the namespace open; None if there is none (any more)."""
@@ -83,6 +84,9 @@ class UserNamespace:
         inside = [process for process in processes if process != holder]
         await terminate(inside)
         await terminate(processes)
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
         with suppress(OSError):
             (self.directory / _HOLDER_FILE).unlink(missing_ok=True)
             self.directory.rmdir()
@@ -104,8 +108,7 @@ class UserNamespace:
             said = stdout.readline().decode(errors="replace").strip()
             process = ProcessId.of(child.pid)
             if said == "ready" and process is not None:
-                # The holder outlives us on purpose; without this, Python warns about it.
-                child.returncode = 0
+                self._child = child
                 return process
         child.kill()
         child.wait()

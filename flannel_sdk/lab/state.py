@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypedDict, cast
 
-from flannel_sdk.lab.errors import LabError
+from flannel_sdk.lab.errors import LabError, TornState
 from flannel_sdk.lab.processes import ProcessId
 from flannel_sdk.lab.spec import LabSpec
 from flannel_sdk.model import Prefix
@@ -33,6 +33,8 @@ class LabState:
     """A lab as its file has it."""
 
     spec: LabSpec
+    instance: str = ""
+    """The lab's name; namespaces carry it."""
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     made_netns_directory: bool = False
     """True if /run/netns was no mount point before: then the last to leave unmounts it."""
@@ -51,6 +53,7 @@ class _Node(TypedDict):
 
 
 class _Document(TypedDict):
+    instance: str
     spec: dict[str, object]
     made_netns_directory: bool
     nodes: list[_Node]
@@ -102,8 +105,11 @@ def remove_directory(directory: Path) -> bool:
     return True
 
 
-def load_state(directory: Path) -> LabState | None:
-    """The lab's state, None if there is none; LabError if the file is not one of ours."""
+def load_state(directory: Path, instance: str) -> LabState | None:
+    """The state of the lab called ``instance``, None if there is none.
+
+    LabError if the file is torn, or another lab's; ``TornState`` tells the former.
+    """
     path = directory / STATE_FILE
     try:
         text = path.read_text(encoding="utf-8")
@@ -112,11 +118,15 @@ def load_state(directory: Path) -> LabState | None:
     except PermissionError as error:
         raise LabError(f"{path} belongs to somebody else: {error.strerror}") from error
     try:
-        return _decode(cast("_Document", json.loads(text)))
+        state = _decode(cast("_Document", json.loads(text)))
     except (ValueError, TypeError, KeyError) as error:
-        raise LabError(
+        raise TornState(
             f"{path} is no lab's state; lab down removes it with all that carries the lab's name"
         ) from error
+    if state.instance != instance:
+        named = f"called {state.instance!r}" if state.instance else "without a name"
+        raise LabError(f"{directory} belongs to the lab {named}, and not to {instance!r}")
+    return state
 
 
 def _encode(state: LabState) -> _Document:
@@ -130,6 +140,7 @@ def _encode(state: LabState) -> _Document:
         for node in state.nodes.values()
     ]
     return _Document(
+        instance=state.instance,
         spec=state.spec.to_json(),
         made_netns_directory=state.made_netns_directory,
         nodes=nodes,
@@ -148,6 +159,7 @@ def _decode(document: _Document) -> LabState:
     ]
     return LabState(
         spec=LabSpec.from_json(document["spec"]),
+        instance=document["instance"],
         nodes={node.number: node for node in nodes},
         made_netns_directory=document["made_netns_directory"],
     )

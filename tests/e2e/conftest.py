@@ -8,6 +8,8 @@ import pytest
 import pytest_asyncio
 
 from flannel_sdk.lab import Families, Lab, LabNames, LabSpec
+from flannel_sdk.lab.names import OWNED_VARIABLE
+from flannel_sdk.lab.processes import ownership_mark, processes_marked
 from flannel_sdk.lab.rights import has_lab_rights
 
 INSTANCE = "e2e"
@@ -61,7 +63,8 @@ async def lab(
     spec = SPECS[request.param]
     if spec.backend == "vxlan" and kernel_has_vxlan:
         pytest.skip(f"this kernel makes no vxlan device: {kernel_has_vxlan}")
-    made = await Lab.up(spec, instance=INSTANCE, directory=tmp_path_factory.mktemp("lab"))
+    directory = tmp_path_factory.mktemp("lab")
+    made = await Lab.up(spec, instance=INSTANCE, directory=directory)
     try:
         yield made
         for number in made.state.nodes:
@@ -70,6 +73,8 @@ async def lab(
     finally:
         await made.down()
     assert LabNames(INSTANCE).leftovers() == []
+    assert processes_marked(OWNED_VARIABLE, ownership_mark(directory)) == []
+    assert not directory.exists()
 
 
 @pytest.fixture

