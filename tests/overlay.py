@@ -6,10 +6,9 @@ import errno
 import json
 import os
 import socket
-import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from itertools import count
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from flannel_sdk.interfaces import Backend, BackendContext, Network, SupportsStatus
@@ -22,7 +21,7 @@ from flannel_sdk.model import (
     Prefix,
     Subnets,
 )
-from flannel_sdk.netns import run_in_netns
+from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.scripted import ScriptedFeed, ScriptedLeases
 
 V4, V6 = Family.IPV4, Family.IPV6
@@ -33,7 +32,6 @@ _DONT_FRAGMENT = {
 }
 HEADERS = {V4: 28, V6: 48}
 """Bytes of the IP and UDP headers."""
-_serial = count()
 
 
 def config(backend: str, *families: Family, **options: object) -> NetworkConfig:
@@ -54,8 +52,8 @@ class Node(NamedTuple):
     """A namespace with an underlay interface ``eth0`` and pod addresses on ``lo``."""
 
     number: int
-    netns: str
-    """Its name; its path is ``/run/netns/NAME``."""
+    netns: Namespace
+    switch: Namespace
 
     @property
     def public_ips(self) -> ByFamily[IPAddress]:
@@ -83,34 +81,39 @@ class Node(NamedTuple):
 
     def context(self, public_ips: ByFamily[IPAddress] | None = None) -> BackendContext:
         """What a backend on this node is made with."""
-        link = self.show("link", "show", "eth0")[0]
+        link = self.show("link show eth0")[0]
         index, mtu = link["ifindex"], link["mtu"]
         assert isinstance(index, int)
         assert isinstance(mtu, int)
         own = self.public_ips
         interface = ExternalInterface("eth0", index, mtu, own, public_ips or own)
-        return BackendContext(interface, f"/run/netns/{self.netns}")
+        return BackendContext(interface, self.netns.path)
 
     def ip(self, command: str) -> None:
         """Run ``ip`` inside."""
-        _run("ip", "-n", self.netns, *command.split())
+        self.netns.ip(command)
 
-    def bridge(self, command: str) -> None:
-        """Run ``bridge`` inside."""
-        _run("bridge", "-n", self.netns, *command.split())
+    def plug(self) -> None:
+        """Make ``eth0`` with its addresses; ``ip link del eth0`` unplugs it."""
+        port = f"port{self.number}"
+        self.ip(f"link add eth0 type veth peer name {port} netns {self.switch.name}")
+        self.switch.ip(f"link set {port} master br0 up")
+        self.ip("link set eth0 up")
+        self.ip(f"addr add {self.public_ips.ipv4}/24 dev eth0")
+        self.ip(f"addr add {self.public_ips.ipv6}/64 dev eth0 nodad")
 
-    def show(self, *command: str) -> list[dict[str, object]]:
+    def show(self, command: str) -> list[dict[str, object]]:
         """The JSON that ``ip`` prints."""
-        return _json("ip", "-n", self.netns, "-j", "-d", *command)
+        return _rows(self.netns.ip(f"-j -d {command}"))
 
     def fdb(self, device: str) -> dict[object, object]:
         """Destination by MAC of a vxlan device."""
-        rows = _json("bridge", "-n", self.netns, "-j", "fdb", "show", "dev", device)
+        rows = _rows(self.netns.bridge(f"-j fdb show dev {device}"))
         return {row["mac"]: row.get("dst") for row in rows}
 
     def routes(self, family: Family = V4) -> dict[object, object]:
         """Gateway (None: on the link) by destination of all routes into other pod subnets."""
-        rows = self.show("-4" if family is V4 else "-6", "route", "show")
+        rows = self.show(f"{'-4' if family is V4 else '-6'} route show")
         pods = ("10.5.", "fd00:5:")
         return {
             row["dst"]: row.get("gateway")
@@ -120,58 +123,43 @@ class Node(NamedTuple):
 
     def device(self, name: str) -> dict[str, object] | None:
         """What ``ip link`` says about a device; None if there is none."""
-        return next((row for row in self.show("link", "show") if row["ifname"] == name), None)
+        return next((row for row in self.show("link show") if row["ifname"] == name), None)
 
     def fragments(self) -> int:
         """How many fragments this node has made since it began."""
-        counters = run_in_netns(f"/run/netns/{self.netns}", _read_fragment_counters)
-        return sum(counters)
+        return sum(self.netns.call(_read_fragment_counters))
 
 
 def _read_fragment_counters() -> list[int]:
-    with open("/proc/thread-self/net/snmp", encoding="ascii") as file:
-        names, values = (line.split() for line in file if line.startswith("Ip:"))
-    with open("/proc/thread-self/net/snmp6", encoding="ascii") as file:
-        v6 = next(line.split()[1] for line in file if line.startswith("Ip6FragCreates"))
-    return [int(values[names.index("FragCreates")]), int(v6)]
+    own = Path("/proc/thread-self/net")
+    snmp = own.joinpath("snmp").read_text(encoding="ascii").splitlines()
+    names, values = (line.split() for line in snmp if line.startswith("Ip:"))
+    snmp6 = dict(line.split() for line in own.joinpath("snmp6").read_text("ascii").splitlines())
+    return [int(values[names.index("FragCreates")]), int(snmp6["Ip6FragCreates"])]
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-    return done.stdout
-
-
-def _json(*command: str) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = json.loads(_run(*command) or "[]")
+def _rows(text: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(text or "[]")
     return rows
 
 
-@contextmanager
-def underlay(nodes: int = 2) -> Iterator[list[Node]]:
-    """Nodes 1, 2, .. on one layer-2 segment, both families; all is gone at the end."""
-    tag = f"{os.getpid()}-{next(_serial)}"
-    switch = f"fltest-{tag}-sw"
-    made = [Node(number, f"fltest-{tag}-{number}") for number in range(1, nodes + 1)]
-    try:
-        for name in (switch, *(node.netns for node in made)):
-            _run("ip", "netns", "add", name)
-        _run("ip", "-n", switch, "link", "add", "br0", "type", "bridge")
-        _run("ip", "-n", switch, "link", "set", "br0", "up")
-        for node in made:
-            port = f"port{node.number}"
-            node.ip(f"link add eth0 type veth peer name {port} netns {switch}")
-            _run("ip", "-n", switch, "link", "set", port, "master", "br0", "up")
-            node.ip("link set lo up")
-            node.ip("link set eth0 up")
-            node.ip(f"addr add {node.public_ips.ipv4}/24 dev eth0")
-            node.ip(f"addr add {node.public_ips.ipv6}/64 dev eth0 nodad")
-            node.ip(f"addr add {node.pods.ipv4}/32 dev lo")
-            node.ip(f"addr add {node.pods.ipv6}/128 dev lo nodad")
-        yield made
-    finally:
-        for name in (switch, *(node.netns for node in made)):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+def _skip_duplicate_address_detection() -> None:
+    # It would keep the link-local addresses, and so IPv6, from working for the first two seconds.
+    Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0", encoding="ascii")
+
+
+def underlay(make_netns: Callable[[str], Namespace], nodes: int = 2) -> list[Node]:
+    """Nodes 1, 2, .. on one layer-2 segment, both families; ``make_netns`` is the fixture."""
+    switch = make_netns("switch")
+    switch.ip("link add br0 type bridge")
+    switch.ip("link set br0 up")
+    made = [Node(number, make_netns(f"node{number}"), switch) for number in range(1, nodes + 1)]
+    for node in made:
+        node.netns.call(_skip_duplicate_address_detection)
+        node.plug()
+        node.ip(f"addr add {node.pods.ipv4}/32 dev lo")
+        node.ip(f"addr add {node.pods.ipv6}/128 dev lo nodad")
+    return made
 
 
 async def register(
@@ -260,4 +248,4 @@ def _pod_socket(node: Node, family: Family) -> socket.socket:
         made.bind((str(node.pods.get(family)), 0))
         return made
 
-    return run_in_netns(f"/run/netns/{node.netns}", bound)
+    return node.netns.call(bound)

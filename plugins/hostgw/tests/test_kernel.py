@@ -1,12 +1,13 @@
 """host-gw on the real kernel: traffic, repair, and gateways that the kernel refuses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 from flannel_sdk_hostgw import plugin
 
 from flannel_sdk.interfaces import Network
 from flannel_sdk.model import ByFamily, IPAddress, Lease, LeaseAttrs, NetworkConfig, Prefix
+from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.waiting import eventually
 from tests.overlay import V4, V6, Node, config, reaches, register, running, told, underlay
 
@@ -14,9 +15,8 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-def nodes() -> Iterator[list[Node]]:
-    with underlay() as made:
-        yield made
+def nodes(make_netns: Callable[[str], Namespace]) -> list[Node]:
+    return underlay(make_netns)
 
 
 async def join(node: Node, settings: NetworkConfig) -> Network:
@@ -58,7 +58,20 @@ async def test_d13_lost_routes_come_back_and_stale_ones_go(nodes: list[Node]) ->
     async with running(await join(node, settings)) as feed:
         await feed.full([peer(3, "192.0.2.3")])
         assert node.routes() == {"10.5.3.0/24": "192.0.2.3"}
-    assert "10.9.0.0/16" in str(node.show("route", "show"))
+    assert "10.9.0.0/16" in str(node.show("route show"))
+
+
+async def test_the_underlay_interface_may_go_and_come_back(nodes: list[Node]) -> None:
+    one, two = nodes
+    settings = config("host-gw", V4, V6)
+    first, second = await join(one, settings), await join(two, settings)
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        one.ip("link del eth0")
+        one.plug()
+        for family in (V4, V6):
+            assert await reaches(one, two, family, seconds=10)
 
 
 async def test_d25_a_replaced_gateway_stays_replaced(nodes: list[Node]) -> None:
@@ -78,7 +91,7 @@ async def test_d25_all_routes_of_a_prefix_are_looked_at(nodes: list[Node]) -> No
     node.ip("route add 10.5.2.0/24 via 192.0.2.91 dev eth0 metric 600")
     async with running(await join(node, config("host-gw", V4))) as feed:
         await feed.full([peer(2, "192.0.2.2")])
-        rows = node.show("-4", "route", "show", "10.5.2.0/24")
+        rows = node.show("-4 route show 10.5.2.0/24")
         assert {(row.get("gateway"), row.get("metric")) for row in rows} == {
             ("192.0.2.2", None),
             ("192.0.2.90", 500),

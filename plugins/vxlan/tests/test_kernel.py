@@ -1,6 +1,6 @@
 """vxlan on the real kernel: traffic, adoption, remaking, repair, direct routing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 from flannel_sdk_vxlan import plugin
@@ -8,6 +8,7 @@ from flannel_sdk_vxlan.device import derive_mac
 
 from flannel_sdk.interfaces import CONTRACT_VERSION, Backend, BackendPlugin, Network
 from flannel_sdk.model import ByFamily, Family, IPAddress, Lease, LeaseAttrs, NetworkConfig, Prefix
+from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.waiting import eventually
 from tests.overlay import V4, V6, Node, config, reaches, register, running, told, underlay
 
@@ -15,9 +16,8 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-def nodes() -> Iterator[list[Node]]:
-    with underlay() as made:
-        yield made
+def nodes(make_netns: Callable[[str], Namespace]) -> list[Node]:
+    return underlay(make_netns)
 
 
 def backend(node: Node, public_ips: ByFamily[IPAddress] | None = None) -> Backend:
@@ -91,9 +91,9 @@ async def test_publishes_the_mac_of_the_real_device_and_has_the_base_address(
     ]
     assert node.public_ips.ipv4 is not None
     assert macs["flannel.7"] == str(derive_mac(node.public_ips.ipv4, 7))
-    (shown,) = node.show("-4", "addr", "show", "dev", "flannel.7")
+    (shown,) = node.show("-4 addr show dev flannel.7")
     assert "'local': '10.5.1.0', 'prefixlen': 32" in str(shown)
-    (shown,) = node.show("-6", "addr", "show", "dev", "flannel-v6.7")
+    (shown,) = node.show("-6 addr show dev flannel-v6.7")
     assert "'local': 'fd00:5:0:1::', 'prefixlen': 128" in str(shown)
 
 
@@ -158,6 +158,7 @@ async def test_a_restart_adopts_what_is_there_and_writes_nothing(nodes: list[Nod
         "id 1 dev eth0 local 192.0.2.1 dstport 8472 nolearning ttl 5",
         "id 1 dev eth0 group 239.1.1.1 local 192.0.2.1 dstport 8472 nolearning",
     ],
+    ids=["port", "vni", "local", "learning", "l3miss", "gbp", "ttl", "group"],
 )
 async def test_d16_an_existing_device_that_differs_is_remade_with_its_mac(
     nodes: list[Node], made: str
@@ -216,6 +217,21 @@ async def test_d12_a_deleted_device_comes_back_with_its_mac_and_all_peers(
         await eventually(lambda: len(one.fdb("flannel.1")) == 2, "both peers are back")
 
 
+async def test_d12_the_underlay_interface_may_go_and_come_back(nodes: list[Node]) -> None:
+    one, two = nodes
+    settings = config("vxlan", V4, V6)
+    first, second = await join(one, settings), await join(two, settings)
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        one.ip("link del eth0")
+        await eventually(lambda: one.device("flannel.1") is None, "the device went with it")
+        one.plug()
+        for family in (V4, V6):
+            assert await reaches(one, two, family, seconds=10)
+            assert await reaches(two, one, family, seconds=10)
+
+
 async def test_d13_what_is_lost_comes_back_and_what_is_stale_goes(nodes: list[Node]) -> None:
     node = nodes[0]
     settings = config("vxlan", V4)
@@ -223,12 +239,12 @@ async def test_d13_what_is_lost_comes_back_and_what_is_stale_goes(nodes: list[No
         await feed.full([peer(2, "02:00:00:00:00:02"), peer(3, "02:00:00:00:00:03")])
         node.ip("route del 10.5.2.0/24")
         node.ip("neigh del 10.5.2.0 dev flannel.1")
-        node.bridge("fdb del 02:00:00:00:00:02 dev flannel.1 dst 192.0.2.2 self")
+        node.netns.bridge("fdb del 02:00:00:00:00:02 dev flannel.1 dst 192.0.2.2 self")
         await eventually(
             lambda: (
                 "10.5.2.0/24" in node.routes()
                 and "02:00:00:00:00:02" in node.fdb("flannel.1")
-                and "10.5.2.0" in str(node.show("neigh", "show", "dev", "flannel.1"))
+                and "10.5.2.0" in str(node.show("neigh show dev flannel.1"))
             ),
             "route, neighbour and forwarding entry are back",
         )
@@ -293,9 +309,9 @@ async def test_registering_again_follows_the_lease_and_the_options(nodes: list[N
     node = nodes[0]
     same = backend(node)
     await register(same, node, config("vxlan", V4))
-    moved = Node(5, node.netns)
+    moved = node._replace(number=5)
     network, _ = await register(same, moved, config("vxlan", V4, MTU=1400))
-    (shown,) = node.show("-4", "addr", "show", "dev", "flannel.1")
+    (shown,) = node.show("-4 addr show dev flannel.1")
     assert "10.5.5.0" in str(shown)
     assert "10.5.1.0" not in str(shown)
     assert shown["mtu"] == network.mtu == 1350
