@@ -54,6 +54,11 @@ logger = logging.getLogger(__name__)
 _PEERS_A_CHUNK = 1024
 _FIRST_CHUNK = 256
 _BULK = 256
+_MANY = 64
+"""Keys changed by others at once, above which comparing everything is cheaper and surer."""
+_FREE_AUDITS = 3
+_CALM = 10.0
+"""Seconds in which so many audits for that reason are made without delay."""
 _NODE = "(this node)"
 _AUDIT_PAUSE = 1.0
 """Seconds at least between two audits because of lost notices."""
@@ -93,6 +98,7 @@ class Reconciler:
         self._links: dict[str, tuple[int, bool] | None] = {}
         self._route_devices: set[str] = set()
         self._last_audit = 0.0
+        self._mass_audits: list[float] = []
 
     # -- what a backend calls ----------------------------------------------------------------
 
@@ -304,6 +310,8 @@ class Reconciler:
             if key is None:
                 self._notices.audit = True
                 continue
+            if key in failed:  # the route on a nexthop that was refused
+                continue
             failed.add(key)
             if self._failed.failed(key, failure.reason):
                 text = subject(failure.operation, failure.row, names)
@@ -403,10 +411,24 @@ class Reconciler:
             await self._repair_node()
             if await self._find_devices():
                 notices.audit = True
+        if len(notices.dirty) > _MANY:
+            self._put_off_audit()
         if notices.audit or self._audit_at <= self._clock():
             await self._audit()
+        elif len(notices.dirty) > _MANY:
+            return
         else:
             await self._repair()
+
+    def _put_off_audit(self) -> None:
+        """Much was changed at once: compare everything, at once unless that goes on and on."""
+        now = self._clock()
+        recent = [time for time in self._mass_audits if now - time < _CALM]
+        self._mass_audits = recent
+        pause = _AUDIT_PAUSE if len(recent) >= _FREE_AUDITS else 0.0
+        self._audit_at = min(self._audit_at, self._last_audit + pause)
+        if self._audit_at <= now:
+            recent.append(now)
 
     async def _repair_node(self) -> None:
         try:
@@ -436,14 +458,11 @@ class Reconciler:
         pipeline = Pipeline(self._kernel)
         for operation in puts:
             self._count({operation.kind: len(operation.rows)}, repaired=True, written=False)
-        await self._send_in_bulk(pipeline, [*puts, *removals])
+        await pipeline.send([*puts, *removals])
         await self._settle(pipeline, list(self._failed.entries))
         self._audits += 1
         self._last_audit = self._clock()
         self._audit_at = self._last_audit + self._audit_interval
-
-    async def _send_in_bulk(self, pipeline: Pipeline, operations: Sequence[Operation]) -> None:
-        await pipeline.send(operations)
 
     def _compare(self, have: KernelState) -> tuple[list[Operation], list[Operation]]:
         puts = self._lowering.operations(everything(self._desired), have)
