@@ -72,11 +72,11 @@ class SubnetManager(Protocol):
         ...
 
 
-OptionsT = TypeVar("OptionsT", contravariant=True)
+OptionsT_contra = TypeVar("OptionsT_contra", contravariant=True)
 
 
 @runtime_checkable
-class SubnetManagerPlugin(Protocol[OptionsT]):
+class SubnetManagerPlugin(Protocol[OptionsT_contra]):
     """What an entry point of ``flannel_sdk.subnet_managers`` names: an object of this shape."""
 
     @property
@@ -93,7 +93,7 @@ class SubnetManagerPlugin(Protocol[OptionsT]):
         """
         ...
 
-    def open(self, options: OptionsT) -> SubnetManager:
+    def open(self, options: OptionsT_contra) -> SubnetManager:
         """A manager for these options, without I/O; ConfigError if an option is wrong."""
         ...
 
@@ -109,7 +109,7 @@ class SupportsConfigWatch(Protocol):
 
 @runtime_checkable
 class SupportsConfigWrite(Protocol):
-    """A store that people can put the network's configuration into through us (the embedded ones)."""
+    """A store that takes the network's configuration through us (the embedded ones)."""
 
     async def put_network_config(self, document: str) -> NetworkConfig:
         """Validate and store flannel's JSON ``document``; ConfigError if it is wrong."""
