@@ -32,8 +32,10 @@ def difference(device: Device, link: LinkState, lower: int | None) -> str | None
 
 
 def _same(wanted: object, actual: object) -> bool:
-    if isinstance(wanted, bool | int) or wanted is None:
-        return int(wanted or 0) == (int(actual) if isinstance(actual, bool | int) else 0)
+    if wanted is None:
+        return not actual
+    if isinstance(wanted, bool | int):
+        return int(wanted) == (int(actual) if isinstance(actual, bool | int) else 0)
     if isinstance(wanted, IPAddress):
         return str(wanted) == str(actual)
     return wanted == actual

@@ -19,7 +19,7 @@ class Device(NamedTuple):
     """Name of the device it rides on; its index is looked up when the device is made."""
     attributes: tuple[tuple[str, object], ...] = ()
     """Attributes of the kind in pyroute2's short names: ``("vxlan_id", 1)``. Those named here are
-    compared with a device that exists; any difference remakes it."""
+    compared with a device that exists; any difference remakes it. None: must not be set."""
 
 
 class InterfaceAddress(NamedTuple):

@@ -80,7 +80,7 @@ def encode_vxlan(values: dict[str, object]) -> bytes:
     for name, value in values.items():
         if name not in _NUMBERS:
             raise ValueError(f"{name} is not an attribute of vxlan devices")
-        payload = _FORMS[_NUMBERS[name]][1].encode(value)
+        payload = None if value is None else _FORMS[_NUMBERS[name]][1].encode(value)
         if payload is not None:
             encoded += attribute(_NUMBERS[name], payload)
     return encoded

@@ -72,4 +72,7 @@ def test_says_every_attribute() -> None:
         "vxlan_l3miss": 0,
         "vxlan_udp_zero_csum6_tx": 0,
         "vxlan_udp_zero_csum6_rx": 0,
+        "vxlan_collect_metadata": 0,
+        "vxlan_group": None,
+        "vxlan_group6": None,
     }

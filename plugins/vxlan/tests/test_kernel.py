@@ -157,8 +157,9 @@ async def test_a_restart_adopts_what_is_there_and_writes_nothing(nodes: list[Nod
         "id 1 dev eth0 local 192.0.2.1 dstport 8472 nolearning gbp",
         "id 1 dev eth0 local 192.0.2.1 dstport 8472 nolearning ttl 5",
         "id 1 dev eth0 group 239.1.1.1 local 192.0.2.1 dstport 8472 nolearning",
+        "external dstport 8472",
     ],
-    ids=["port", "vni", "local", "learning", "l3miss", "gbp", "ttl", "group"],
+    ids=["port", "vni", "local", "learning", "l3miss", "gbp", "ttl", "group", "external"],
 )
 async def test_d16_an_existing_device_that_differs_is_remade_with_its_mac(
     nodes: list[Node], made: str

@@ -13,7 +13,7 @@ _NAMES = {Family.IPV4: ("flannel.", "fl-v4."), Family.IPV6: ("flannel-v6.", "fl-
 _NAME_LENGTH = 15
 _ZEROS = (
     *("vxlan_ttl", "vxlan_tos", "vxlan_proxy", "vxlan_rsc", "vxlan_l2miss", "vxlan_l3miss"),
-    *("vxlan_udp_zero_csum6_tx", "vxlan_udp_zero_csum6_rx"),
+    *("vxlan_udp_zero_csum6_tx", "vxlan_udp_zero_csum6_rx", "vxlan_collect_metadata"),
 )
 
 
@@ -49,5 +49,7 @@ def vxlan_device(
             ("vxlan_learning", int(options.learning)),
             ("vxlan_gbp", options.gbp),
             *((name, 0) for name in _ZEROS),
+            ("vxlan_group", None),
+            ("vxlan_group6", None),
         ),
     )
