@@ -38,6 +38,7 @@ def stale(
     own = {
         index: device for device, index in lowering.indexes.items() if device in ownership.devices
     }
+    lowering.ids.retain(desired.routes.rows)
     operations = [*_stale_routes(desired, lowering, ownership, have, own)]
     used = set(lowering.ids.routes) | lowering.ids.used_by_others
     unused = [(key, via) for key, via in have.nexthops.rows.items() if key not in used]

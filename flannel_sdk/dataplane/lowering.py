@@ -68,6 +68,24 @@ class Lowering:
             rows.routes.append((destination, nexthop_id))
         return rows
 
+    def pathfinders(self, routes: Iterable[Route]) -> list[Operation]:
+        """Routes to write ahead of those that IPv6 refuses.
+
+        It takes an on-link gateway only if the way to it is not through another device. Gateways
+        inside their own destination (vxlan's) are: a route of somebody else to that destination,
+        or to a wider one, is in the way until ours on the device alone has replaced it.
+        """
+        rows: list[tuple[RouteKey, RouteTarget]] = [
+            (route.destination, Via(self.indexes[route.device], None))
+            for route in routes
+            if route.onlink
+            and route.gateway is not None
+            and len(route.gateway) == 16
+            and route.device in self.indexes
+            and route.destination.covers(route.gateway)
+        ]
+        return [RouteOperation("put", rows)] if rows else []
+
     def operations(self, changes: Changes, have: KernelState | None) -> list[Operation]:
         """What to write for some changes, in order; nothing that ``have`` holds already."""
         operations: list[Operation] = []

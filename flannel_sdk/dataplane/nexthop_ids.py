@@ -1,6 +1,6 @@
 """Which nexthop id belongs to which route: one each, kept while the route is wanted."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from itertools import count
 
 from flannel_sdk.dataplane.requests import RouteKey, RouteTarget, Via
@@ -52,6 +52,11 @@ class NexthopIds:
             if freed not in self.used_by_others:
                 self._free.append(freed)
         return freed
+
+    def retain(self, wanted: Container[RouteKey]) -> None:
+        """Release every route that is not wanted."""
+        for key in [key for key in self.by_route if key not in wanted]:
+            self.release(key)
 
     def lose(self, lost: int) -> RouteKey | None:
         """Note that somebody else has taken an id; the route under it needs another."""

@@ -127,6 +127,8 @@ class NoticeSorter:
     def _link(self, notice: LinkNotice) -> None:
         if notice.name in self.watched or self._device(notice.ifindex) is not None:
             self.links = True
+            # Going down, the kernel drops routes and nexthops without a word.
+            self.audit = self.audit or not (notice.present and notice.up)
         if notice.name not in self._ownership.devices:
             self.underlay.set()
 

@@ -70,6 +70,7 @@ class LinkNotice(NamedTuple):
 
     ifindex: int
     name: str
+    up: bool
     present: bool
 
 

@@ -432,7 +432,9 @@ class Reconciler:
 
     async def _repair_node(self) -> None:
         try:
-            self._count(await self._node.ensure(), repaired=True)
+            written = await self._node.ensure()
+            self._count(written, repaired=True)
+            self._notices.audit = self._notices.audit or "device" in written
         except KernelError as error:
             if self._node_backoff.failed(_NODE, str(error)):
                 logger.warning("%s; trying again", error)
@@ -444,12 +446,12 @@ class Reconciler:
     async def _audit(self) -> None:
         """Compare everything and write the differences."""
         notices = self._notices
+        await self._repair_node()
         notices.audit = False
         notices.dirty.clear()
         notices.doubled.clear()
         self._fights.later.clear()
         self._fights.forget_old()
-        await self._repair_node()
         await self._find_devices()
         have = await self._read()
         self._ids.foreign |= have.nexthops.foreign
@@ -478,15 +480,18 @@ class Reconciler:
         notices.dirty.clear()
         keys = self._fights.admit(dict.fromkeys(touched))
         retried = self._failed.due()
-        changes = Changes()
-        for key in dict.fromkeys([*keys, *retried]):
+        changes, refused = Changes(), Changes()
+        for key in dict.fromkeys([*retried, *keys]):
             item = self._desired.find(key)
             if item is None:
                 self._failed.succeeded(key)
-            else:
-                changes.add(item)
+                continue
+            changes.add(item)
+            if key in self._failed.entries:
+                refused.add(item)
         doubled, notices.doubled = notices.doubled, []
         pipeline = Pipeline(self._kernel)
+        await pipeline.send(self._lowering.pathfinders(refused.routes))
         await pipeline.send(self._lowering.operations(changes, None))
         await pipeline.send(
             [FdbOperation("remove", index, [(mac, to)]) for index, mac, to in doubled]

@@ -5,7 +5,7 @@ import itertools
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,10 @@ class Namespace:
     def bridge(self, command: str) -> str:
         """Run ``bridge COMMAND`` in here; its output."""
         return run(f"bridge -n {self.name} {command}")
+
+    def ip_batch(self, commands: Iterable[str]) -> None:
+        """Run many ``ip`` commands in one process."""
+        run(f"ip -n {self.name} -batch -", "\n".join(commands))
 
     def exec(self, command: str) -> str:
         """Run any command in here; its output."""
@@ -71,9 +75,11 @@ class Namespace:
         self.ip(f"link set {name} up")
 
 
-def run(command: str) -> str:
-    """Run a command without a shell; AssertionError with its words if it fails."""
-    done = subprocess.run(command.split(), capture_output=True, text=True, check=False, timeout=30)
+def run(command: str, text: str | None = None) -> str:
+    """Run a command with ``text`` as its input; AssertionError with its words if it fails."""
+    done = subprocess.run(
+        command.split(), input=text, capture_output=True, text=True, check=False, timeout=30
+    )
     if done.returncode != 0:
         raise AssertionError(f"{command}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

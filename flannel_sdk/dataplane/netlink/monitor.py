@@ -40,7 +40,7 @@ def _parse_link(buffer: Buffer, offset: int, end: int, /, *, present: bool) -> N
     if buffer[offset + 16] != 0:  # a bridge port's state, not a link's
         return None
     link = parse_link(buffer, offset, end)
-    return LinkNotice(link.ifindex, link.name, present)
+    return LinkNotice(link.ifindex, link.name, link.up, present)
 
 
 _PARSERS: Final[dict[int, tuple[_Parser, bool]]] = {
