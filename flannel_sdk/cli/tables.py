@@ -26,7 +26,7 @@ def print_table(
     """Print ``rows`` under ``columns``, to stdout by default.
 
     On a terminal through rich, folded to its width. Elsewhere as plain text, one line a row, never
-    shortened. None is printed as ``-``; characters that could steer a terminal are shown escaped,
+    shortened. None is printed as ``-``, a float to three decimals; characters that could steer a terminal are shown escaped,
     since a cell may come from a store that others write.
     """
     out = sys.stdout if file is None else file
@@ -44,9 +44,15 @@ def print_json(value: object, *, file: TextIO | None = None) -> None:
 
 
 def _cell(value: object) -> str:
-    if value is None or value == "":
-        return "-"
-    text = str(value)
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            text = f"{value:.3f}".rstrip("0").rstrip(".")
+        case _:
+            text = str(value)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -33,6 +33,13 @@ def test_nothing_is_a_dash_and_zero_is_zero() -> None:
     assert plain([(None, 0, "")])[1] == "-         0  -"
 
 
+def test_numbers_and_truth_are_for_people() -> None:
+    assert plain([(0.1 + 0.2, 5.0, True), (1e-9, 1795482833.1009, False)])[1:] == [
+        "0.3               5  yes",
+        "0     1795482833.101  no",
+    ]
+
+
 def test_a_table_without_rows_still_has_its_heading() -> None:
     assert plain([]) == ["NAME  PEERS  STATE"]
 
