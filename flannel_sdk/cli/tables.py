@@ -26,8 +26,8 @@ def print_table(
     """Print ``rows`` under ``columns``, to stdout by default.
 
     On a terminal through rich, folded to its width. Elsewhere as plain text, one line a row, never
-    shortened. None is printed as ``-``, a float to three decimals; characters that could steer a terminal are shown escaped,
-    since a cell may come from a store that others write.
+    shortened. None is printed as ``-``, a float to three decimals. Characters that could steer a
+    terminal are shown escaped, since a cell may come from a store that others write.
     """
     out = sys.stdout if file is None else file
     heads = [Column(column) if isinstance(column, str) else column for column in columns]

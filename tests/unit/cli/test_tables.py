@@ -35,7 +35,7 @@ def test_nothing_is_a_dash_and_zero_is_zero() -> None:
 
 def test_numbers_and_truth_are_for_people() -> None:
     assert plain([(0.1 + 0.2, 5.0, True), (1e-9, 1795482833.1009, False)])[1:] == [
-        "0.3               5  yes",
+        "0.3                5  yes",
         "0     1795482833.101  no",
     ]
 
