@@ -4,12 +4,14 @@ The packed form (network byte order, 4 or 16 bytes) is what the kernel reads and
 family follows from its length. Measured against ``ipaddress``: 0.2 us instead of 3.4 us to parse.
 """
 
-import ipaddress
 import re
 import socket
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
+
+if TYPE_CHECKING:
+    import ipaddress
 
 T = TypeVar("T")
 
@@ -61,8 +63,10 @@ class IPAddress(bytes):
         """The numeric value."""
         return int.from_bytes(self, "big")
 
-    def to_ipaddress(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    def to_ipaddress(self) -> "ipaddress.IPv4Address | ipaddress.IPv6Address":
         """The same address as the standard library's type."""
+        import ipaddress
+
         return ipaddress.ip_address(bytes(self))
 
     def __str__(self) -> str:

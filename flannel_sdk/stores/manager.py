@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import closing
 from random import Random
 from typing import TypeVar
 
@@ -26,14 +25,11 @@ from flannel_sdk.stores.leasing import (
     renew,
     snapshot,
 )
-from flannel_sdk.stores.table import Reader, Storage, Wakeups
+from flannel_sdk.stores.readings import Readings
+from flannel_sdk.stores.table import Reader, Storage
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-_LONGEST_WAIT = 3600.0
-"""Seconds after which an expiry is looked at again: the wall clock may have been set."""
-_FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.1, 5.0
 
 
 class EmbeddedSubnetManager:
@@ -79,7 +75,7 @@ class EmbeddedSubnetManager:
     async def watch_lease(self, lease: Lease) -> AsyncGenerator[LeaseState, None]:
         """See SubnetManager."""
         last: LeaseState | None = None
-        async with aclosing(self._readings(lambda table: own_state(table, lease))) as states:
+        with closing(self._readings(lambda table: own_state(table, lease))) as states:
             async for state in states:
                 if state != last:
                     last = state
@@ -95,7 +91,7 @@ class EmbeddedSubnetManager:
                 return epoch, snapshot(table)
             return epoch, delta(table, cursor[1])
 
-        async with aclosing(self._readings(look)) as readings:
+        with closing(self._readings(look)) as readings:
             async for epoch, item in readings:
                 cursor = (epoch, item.revision)
                 if isinstance(item, LeaseSnapshot) or _says_something(item):
@@ -105,7 +101,7 @@ class EmbeddedSubnetManager:
         """See SupportsConfigWatch."""
         document: str | None = None
         last: NetworkConfig | None = None
-        async with aclosing(self._readings(lambda table: table.config())) as documents:
+        with closing(self._readings(lambda table: table.config())) as documents:
             async for found in documents:
                 if found is None or found == document:
                     continue
@@ -124,43 +120,8 @@ class EmbeddedSubnetManager:
         self._closed.set()
         await self.storage.aclose()
 
-    async def _readings(self, look: Callable[[Reader], T]) -> AsyncGenerator[T, None]:
-        """What ``look`` gives now, and again whenever the table may have changed; ends by aclose.
-
-        Heals StoreUnavailable with back-off; StoreCorrupt ends it.
-        """
-        failures = 0
-        while not self._closed.is_set():
-            try:
-                async with self.storage.wakeups() as wakeups:
-                    while not self._closed.is_set():
-                        found, due = await self.storage.read(
-                            lambda table: (look(table), table.next_expiry())
-                        )
-                        failures = 0
-                        yield found
-                        await self._wait(wakeups, due)
-            except StoreUnavailable as error:
-                if self._closed.is_set():
-                    return
-                if not failures:
-                    log.warning("%s: a watch is interrupted, and tried again: %s", self.name, error)
-                await self._pause(min(_FIRST_BACK_OFF * 2**failures, _LONGEST_BACK_OFF))
-                failures = min(failures + 1, 16)
-
-    async def _wait(self, wakeups: Wakeups, due: float | None) -> None:
-        """Wait for a change, or for the next expiry, which is then carried out."""
-        if due is None:
-            await wakeups.wait(None)
-            return
-        await wakeups.wait(min(max(due - time.time(), 0.0), _LONGEST_WAIT))
-        if not self._closed.is_set() and time.time() >= due:
-            await self.storage.write(lambda table: table.delete_expired(time.time()))
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closed.wait()
+    def _readings(self, look: Callable[[Reader], T]) -> Readings[T]:
+        return Readings(self.storage, self._closed, look, self.name)
 
     def _refuse_closed(self) -> None:
         if self._closed.is_set():

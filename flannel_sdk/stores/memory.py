@@ -1,10 +1,9 @@
 """The ``memory`` store: networks that live as long as this process, shared by name."""
 
 import copy
-import secrets
+import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -24,7 +23,7 @@ class MemoryTable:
     """A table in dictionaries; a transaction works on a copy that then takes its place."""
 
     def __init__(self) -> None:
-        self._epoch = secrets.token_hex(8)
+        self._epoch = os.urandom(8).hex()
         self._revision = 0
         self._config: str | None = None
         self._rows: dict[str, Row] = {}
@@ -167,23 +166,23 @@ class MemoryStorage:
         self._refuse_closed()
         return self._network.write(work)
 
-    @asynccontextmanager
-    async def wakeups(self) -> AsyncGenerator[Wakeups, None]:
+    async def subscribe(self) -> Wakeups:
         """See Storage."""
-        watch = EventWakeups()
+        self._refuse_closed()
+        watch = EventWakeups(self._unsubscribe)
         self._network.add(watch)
         self._watches.add(watch)
-        try:
-            yield watch
-        finally:
-            self._network.discard(watch)
-            self._watches.discard(watch)
+        return watch
 
     async def aclose(self) -> None:
         """See Storage."""
         self._closed = True
         for watch in self._watches:
             watch.wake()
+
+    def _unsubscribe(self, watch: EventWakeups) -> None:
+        self._network.discard(watch)
+        self._watches.discard(watch)
 
     def _refuse_closed(self) -> None:
         if self._closed:

@@ -1,7 +1,6 @@
 """The tables of a store file, and how a file comes to be one in a single step."""
 
 import os
-import secrets
 import sqlite3
 from contextlib import closing, suppress
 
@@ -67,7 +66,7 @@ def create_if_absent(path: str) -> None:
         with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(f"BEGIN;{_SCHEMA}")
-            connection.execute("INSERT INTO store VALUES (?)", (secrets.token_hex(8),))
+            connection.execute("INSERT INTO store VALUES (?)", (os.urandom(8).hex(),))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")

@@ -7,8 +7,6 @@ lead to one look a little later. Nothing runs while nobody writes.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 from flannel_sdk.errors import StoreUnavailable
 from flannel_sdk.stores.inotify import GONE, MODIFIED, TOUCHED, FileWatch
@@ -32,18 +30,16 @@ class ChangeSignal:
         self._generation = -1
         self._later: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
-    async def watch(self, generation: int) -> AsyncGenerator[EventWakeups, None]:
-        """Wake-ups until the context is left; a new ``generation`` means that the file is new."""
-        watch = EventWakeups()
+    def subscribe(self, generation: int) -> EventWakeups:
+        """Wake-ups until they are closed; a new ``generation`` means that the file is new."""
+        watch = EventWakeups(self._unsubscribe)
         self._watches.add(watch)
         try:
             self._listen(generation)
-            yield watch
-        finally:
-            self._watches.discard(watch)
-            if not self._watches:
-                self._stop()
+        except BaseException:
+            watch.close()
+            raise
+        return watch
 
     def wake_all(self) -> None:
         """Wake every watch now."""
@@ -54,6 +50,11 @@ class ChangeSignal:
             watch.wake()
         if self._watches and self._files is None:
             self._look_later(_POLL)
+
+    def _unsubscribe(self, watch: EventWakeups) -> None:
+        self._watches.discard(watch)
+        if not self._watches:
+            self._stop()
 
     def _listen(self, generation: int) -> None:
         if generation == self._generation:

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TypeVar
 
 from flannel_sdk.errors import StoreCorrupt, StoreError, StoreUnavailable
@@ -50,15 +50,13 @@ class SqliteStorage:
         """See Storage."""
         return await self._in_thread(lambda: self._transact("BEGIN IMMEDIATE", work))
 
-    @asynccontextmanager
-    async def wakeups(self) -> AsyncGenerator[Wakeups, None]:
+    async def subscribe(self) -> Wakeups:
         """See Storage."""
         # The first read makes the files that are watched.
         generation = await self._in_thread(
             lambda: self._transact("BEGIN", lambda table: (table.epoch(), self._generation)[1])
         )
-        async with self._signal.watch(generation) as watch:
-            yield watch
+        return self._signal.subscribe(generation)
 
     async def aclose(self) -> None:
         """See Storage."""

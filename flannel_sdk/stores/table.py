@@ -1,7 +1,6 @@
 """What the embedded stores are made of: a table of entries in flannel's format, and its log."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -92,6 +91,10 @@ class Wakeups(Protocol):
         """Return at a change since the last call, or after ``timeout`` seconds."""
         ...
 
+    def close(self) -> None:
+        """Hear of no more changes. Idempotent."""
+        ...
+
 
 class Storage(Protocol):
     """Where a table is kept. Errors are StoreUnavailable or StoreCorrupt."""
@@ -104,8 +107,8 @@ class Storage(Protocol):
         """Run ``work`` in a transaction, committed if it returns; raising rolls back."""
         ...
 
-    def wakeups(self) -> AbstractAsyncContextManager[Wakeups]:
-        """Wake-ups from now on, until the context is left."""
+    async def subscribe(self) -> Wakeups:
+        """Wake-ups for each change from now on, until they are closed."""
         ...
 
     async def aclose(self) -> None:

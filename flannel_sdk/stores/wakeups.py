@@ -1,12 +1,14 @@
 """Wake-ups of watches: many changes may become one, none is ever lost."""
 
 import asyncio
+from collections.abc import Callable
 
 
 class EventWakeups:
     """The wake-ups of one watch on its event loop; ``wake`` may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_close: "Callable[[EventWakeups], None]") -> None:
+        self._on_close = on_close
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
 
@@ -23,3 +25,7 @@ class EventWakeups:
         """Make the present or the next ``wait`` return."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._event.set)
+
+    def close(self) -> None:
+        """Be woken no more. Idempotent."""
+        self._on_close(self)

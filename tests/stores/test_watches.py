@@ -1,9 +1,11 @@
 """Watches: snapshot first, deltas in order, gaps, expiry, malformed entries, cancellation."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -18,6 +20,7 @@ from flannel_sdk.model import (
     encode_attrs,
     format_subnet_key,
 )
+from flannel_sdk.stores import sqlite
 from flannel_sdk.stores.manager import EmbeddedSubnetManager
 from flannel_sdk.stores.table import Writer
 from tests.stores.conftest import OpenStore
@@ -228,13 +231,14 @@ async def test_closing_the_manager_ends_its_watches(open_store: OpenStore) -> No
 
 
 async def test_a_cancelled_watch_leaves_nothing_and_the_store_works_on(
-    store: EmbeddedSubnetManager,
+    store: EmbeddedSubnetManager, kind: str
 ) -> None:
     seen = asyncio.Event()
 
     async def watch() -> None:
         async with watching(store) as items:
             async for _ in items:
+                assert inotify_instances() == (kind == "sqlite")
                 seen.set()
 
     for _ in range(3):
@@ -244,7 +248,34 @@ async def test_a_cancelled_watch_leaves_nothing_and_the_store_works_on(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert inotify_instances() == 0
         await store.acquire_lease(node(1))
+
+
+def inotify_instances() -> int:
+    files = Path("/proc/self/fd")
+    count = 0
+    for file in files.iterdir():
+        with suppress(FileNotFoundError):  # the listing's own descriptor
+            count += os.readlink(file) == "anon_inode:inotify"
+    return count
+
+
+def test_an_abandoned_watch_ends_with_the_loop(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def abandon() -> None:
+        store = sqlite.plugin.open(sqlite.SqliteOptions(str(tmp_path / "net.db")))
+        await store.put_network_config(IPV4)
+        lease = await store.acquire_lease(node(1))
+        items, states = store.watch_leases(), store.watch_lease(lease)
+        await soon(items)
+        await soon(states)
+        await asyncio.get_running_loop().shutdown_asyncgens()
+        await store.aclose()
+
+    asyncio.run(abandon())
+    assert not caplog.records
 
 
 async def test_a_cancelled_acquisition_leaves_a_whole_entry_or_none(
