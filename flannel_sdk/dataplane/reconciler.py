@@ -316,6 +316,8 @@ class Reconciler:
             if self._failed.failed(key, failure.reason):
                 text = subject(failure.operation, failure.row, names)
                 news.setdefault(failure.reason, []).append(f"{failure.operation.kind} {text}")
+        if failed:
+            self._notices.wake.set()  # run() sleeps until the deadlines that it knew
         for key in attempted:
             if key not in failed:
                 self._failed.succeeded(key)
