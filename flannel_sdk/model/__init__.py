@@ -1,6 +1,7 @@
 """Frozen values, and flannel's formats and arithmetic on them; no I/O."""
 
 from flannel_sdk.model.addresses import ByFamily, Family, IPAddress, MacAddress, Prefix
+from flannel_sdk.model.allocation import choose_subnets, compatible, is_same_node, pick_free
 from flannel_sdk.model.config import NetworkConfig, SubnetPool
 from flannel_sdk.model.entries import decode_entries, decode_entry
 from flannel_sdk.model.lease import (
@@ -40,10 +41,14 @@ __all__ = [
     "Prefix",
     "SubnetPool",
     "Subnets",
+    "choose_subnets",
+    "compatible",
     "decode_attrs",
     "decode_entries",
     "decode_entry",
     "encode_attrs",
     "format_subnet_key",
+    "is_same_node",
     "parse_subnet_key",
+    "pick_free",
 ]

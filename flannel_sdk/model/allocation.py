@@ -1,12 +1,15 @@
 """Which subnet a node gets (flannel chapter 4.5), as pure functions shared by all stores."""
 
 from collections.abc import Iterable
-from random import Random
+from typing import TYPE_CHECKING
 
 from flannel_sdk.errors import OutOfSubnets
 from flannel_sdk.model.addresses import ByFamily, Family, IPAddress, Prefix
 from flannel_sdk.model.config import NetworkConfig, SubnetPool
 from flannel_sdk.model.lease import Subnets
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 def compatible(subnets: Subnets, config: NetworkConfig) -> bool:
@@ -29,7 +32,7 @@ def is_same_node(published: ByFamily[IPAddress], own: ByFamily[IPAddress]) -> bo
 
 
 def choose_subnets(
-    config: NetworkConfig, held: Iterable[Subnets], wanted: Iterable[Subnets], rng: Random
+    config: NetworkConfig, held: Iterable[Subnets], wanted: Iterable[Subnets], rng: "Random"
 ) -> Subnets:
     """A free subnet of each enabled family: the first free one of ``wanted``, else any.
 
@@ -53,7 +56,7 @@ def choose_subnets(
     return chosen
 
 
-def pick_free(pool: SubnetPool, held: Iterable[Prefix], rng: Random) -> Prefix:
+def pick_free(pool: SubnetPool, held: Iterable[Prefix], rng: "Random") -> Prefix:
     """One of the pool's free subnets, each equally likely; OutOfSubnets if there is none.
 
     A subnet is free if nothing in ``held`` (of any prefix length) overlaps it. Takes

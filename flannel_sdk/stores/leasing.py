@@ -1,7 +1,7 @@
 """Acquiring, renewing and reporting leases, each as one function on a table (flannel 4.5, 4.6)."""
 
 import time
-from random import Random
+from typing import TYPE_CHECKING
 
 from flannel_sdk.errors import ConfigError, ConfigMissing, LeaseLost, MalformedEntry
 from flannel_sdk.model import (
@@ -15,14 +15,19 @@ from flannel_sdk.model import (
     LeaseState,
     NetworkConfig,
     Subnets,
+    choose_subnets,
+    compatible,
     decode_entries,
     decode_entry,
     encode_attrs,
     format_subnet_key,
+    is_same_node,
     parse_subnet_key,
 )
-from flannel_sdk.model.allocation import choose_subnets, compatible, is_same_node
 from flannel_sdk.stores.table import Reader, Row, Writer
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 def network_config(table: Reader, store: str) -> NetworkConfig:
@@ -40,7 +45,7 @@ def acquire(
     *,
     store: str,
     ttl: float,
-    rng: Random,
+    rng: "Random",
 ) -> Lease:
     """The lease of the node that ``attrs`` describes, published with a new expiry."""
     if not attrs.public_ips.families:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
-from random import Random
 from typing import TypeVar
 
 from flannel_sdk.errors import ConfigError, StoreUnavailable
@@ -43,7 +42,6 @@ class EmbeddedSubnetManager:
         self.name = name
         self.storage = storage
         self._ttl = ttl
-        self._rng = Random()
         self._closed = asyncio.Event()
 
     async def get_network_config(self) -> NetworkConfig:
@@ -60,10 +58,12 @@ class EmbeddedSubnetManager:
 
     async def acquire_lease(self, attrs: LeaseAttrs, previous: Subnets | None = None) -> Lease:
         """See SubnetManager."""
+        from random import Random
+
         self._refuse_closed()
         return await self.storage.write(
             lambda table: acquire(
-                table, attrs, previous, store=self.name, ttl=self._ttl, rng=self._rng
+                table, attrs, previous, store=self.name, ttl=self._ttl, rng=Random()
             )
         )
 
