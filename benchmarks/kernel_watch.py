@@ -3,11 +3,12 @@
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _RTM_NEWNEIGH, _RTM_NEWROUTE, _RTM_DELROUTE = 28, 24, 25
 _GROUPS = 1 << 2 | 1 << 6  # RTMGRP_NEIGH, RTMGRP_IPV4_ROUTE
 _HEADER = struct.Struct("=IHHII")
+_DELETE = struct.Struct("=IHHIIBBBBBBBBIHH4s")
 _ATTRIBUTE = struct.Struct("=HH")
 _SOL_SOCKET, _SO_RCVBUFFORCE = socket.SOL_SOCKET, 33
 _RTA_DST, _NDA_LLADDR = 1, 2
@@ -78,6 +79,22 @@ class KernelWatch:
                 if matches(kind, data[at + _HEADER.size : at + length]):
                     return now
                 at += length + 3 & ~3
+
+
+def flush_routes(destinations: Iterable[bytes]) -> None:
+    """Delete the routes to these /24 destinations in batches; call it inside.
+
+    iproute2's own flush fails on routes over nexthop objects.
+    """
+    messages = [
+        _DELETE.pack(
+            36, _RTM_DELROUTE, 1, 0, 0, socket.AF_INET, 24, 0, 0, 254, 0, 0, 0, 0, 8, 1, to
+        )
+        for to in destinations
+    ]
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sender:
+        for first in range(0, len(messages), 1000):
+            sender.send(b"".join(messages[first : first + 1000]))
 
 
 def _attribute(body: bytes, start: int, wanted: int) -> bytes | None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from benchmarks.cluster import (
     peer_subnet_bytes,
 )
 from benchmarks.floor import floor
-from benchmarks.kernel_watch import KernelWatch
+from benchmarks.kernel_watch import KernelWatch, flush_routes
 from benchmarks.store_latency import store_latency
 from flannel_sdk.cli.tables import Column, print_table
 from flannel_sdk.netns import run_in_netns
@@ -71,8 +71,8 @@ def measure(peers: int, events: int) -> Figures:
             restart = again["feed"]["convergence"]["first"][1] - daemon.started_at
             written = int(again["dataplane"]["written"])
             latencies = event_latencies(node, table, peers + 1, events)
-            flushed = repair_after(node, daemon, peers, "route flush dev flannel.1")
-            deleted = repair_after(node, daemon, peers, "link del flannel.1")
+            flushed = repair_after(node, daemon, peers, lambda: flush(node, peers))
+            deleted = repair_after(node, daemon, peers, lambda: node.ip("link del flannel.1"))
             peak = daemon.peak_rss()
         table.close()
         return Figures(
@@ -151,11 +151,17 @@ def percentiles(seconds: list[float]) -> tuple[float, float]:
     return statistics.median(ordered) * 1e3, ordered[int(len(ordered) * 0.99)] * 1e3
 
 
-def repair_after(node: Node, daemon: Daemon, peers: int, damage: str) -> float:
+def flush(node: Node, peers: int) -> None:
+    """Delete the routes to all peers."""
+    subnets = [peer_subnet_bytes(number) for number in range(1, peers + 1)]
+    run_in_netns(f"/run/netns/{node.netns}", lambda: flush_routes(subnets))
+
+
+def repair_after(node: Node, daemon: Daemon, peers: int, damage: Callable[[], None]) -> float:
     """Seconds from ``damage`` until the routes to all peers are back."""
     with watching(node) as watch:
         begin = time.monotonic()
-        node.ip(damage)
+        damage()
         back = watch.wait_routes(peers)
     daemon.wait_settled(peers)
     return back - begin
