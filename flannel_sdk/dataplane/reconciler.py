@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from math import inf
 
 from flannel_sdk.dataplane.backoff import Backoff
 from flannel_sdk.dataplane.compare import everything, stale
@@ -78,7 +79,7 @@ class Reconciler:
         self._kernel = kernel
         self._ownership = ownership
         self._audit_interval = audit_interval
-        self._clock = asyncio.get_running_loop().time
+        self._clock = _now
         self._lock = asyncio.Lock()
         self._desired = DesiredState()
         self._ids = NexthopIds(ownership.nexthop_ids())
@@ -91,7 +92,7 @@ class Reconciler:
         self._complete = False
         self._node_problem: str | None = None
         self._node_backoff: Backoff[str] = Backoff(self._clock, longest=5.0)
-        self._audit_at = self._clock() + audit_interval
+        self._audit_at = inf
         self._audits = 0
         self._written = 0
         self._repaired: dict[str, int] = {}
@@ -153,6 +154,7 @@ class Reconciler:
         """Repair, retry and audit until cancelled; leaves the kernel as it is."""
         async with self._lock:
             await self._listen()
+        self._audit_at = self._clock() + self._audit_interval
         while True:
             await self._wait_for_work()
             async with self._lock:
@@ -511,3 +513,7 @@ class Reconciler:
 
 
 _NOWHERE = Via(0, None)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
