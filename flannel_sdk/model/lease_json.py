@@ -14,16 +14,15 @@ _MAPPED = b"\0" * 10 + b"\xff\xff"
 
 
 def encode_attrs(attrs: LeaseAttrs) -> bytes:
-    """The value flanneld would write; ValueError if a piece of backend data is not JSON."""
+    """The value flanneld would write; MalformedEntry if a piece of backend data is not JSON."""
     public = attrs.public_ips
     parts = [f'"PublicIP":"{public.ipv4 or "0.0.0.0"}"']
     parts.append(f'"PublicIPv6":"{public.ipv6}"' if public.ipv6 else '"PublicIPv6":null')
     if attrs.backend_type:
         parts.append(f'"BackendType":{gojson.quote(attrs.backend_type)}')
-    if attrs.backend_data.ipv4 is not None:
-        parts.append(f'"BackendData":{gojson.embed(attrs.backend_data.ipv4)}')
-    if attrs.backend_data.ipv6 is not None:
-        parts.append(f'"BackendV6Data":{gojson.embed(attrs.backend_data.ipv6)}')
+    for name, data in zip(("BackendData", "BackendV6Data"), attrs.backend_data, strict=True):
+        if data is not None:
+            parts.append(f'"{name}":{_embedded(name, data)}')
     return f"{{{','.join(parts)}}}".encode()
 
 
@@ -51,6 +50,13 @@ def decode_attrs(value: bytes) -> LeaseAttrs:
         )
     except ValueError as error:
         raise MalformedEntry(f"The value is not what a node publishes: {error}.") from error
+
+
+def _embedded(name: str, data: str) -> str:
+    try:
+        return gojson.embed(data)
+    except ValueError as error:
+        raise MalformedEntry(f"The {name} that a backend publishes is wrong: {error}.") from error
 
 
 def _string(name: str, text: str) -> str:

@@ -54,16 +54,23 @@ def acquire(
     value = encode_attrs(attrs)
     now = time.time()
     table.delete_expired(now)
-    own = _own_leases(table, attrs)
-    for lease in own:
-        if compatible(lease.subnets, config):
-            expires_at = None if lease.expires_at is None else now + ttl
-            return _put(table, lease.subnets, value, attrs, expires_at)
+    adopted = _adopted(_spelling_our_address(table, attrs), config)
+    if adopted is None:
+        # Only a node that is new here pays for decoding all entries.
+        leases, malformed = decode_entries(table.rows())
+        own = [lease for lease in leases if _publishes(lease, attrs)]
+        adopted = _adopted(own, config)
+    if adopted is not None:
+        expires_at = None if adopted.expires_at is None else now + ttl
+        return _put(table, adopted.subnets, value, attrs, expires_at)
     for lease in own:
         table.delete(format_subnet_key(lease.subnets))
+    held = [lease.subnets for lease in leases if not _publishes(lease, attrs)]
+    for entry in malformed:
+        # One with an unreadable value holds its subnet too.
+        held.extend(_subnets(entry.key))
     wanted = [lease.subnets for lease in own] + ([previous] if previous else [])
-    chosen = choose_subnets(config, _held(table), wanted, rng)
-    return _put(table, chosen, value, attrs, now + ttl)
+    return _put(table, choose_subnets(config, held, wanted, rng), value, attrs, now + ttl)
 
 
 def renew(table: Writer, lease: Lease, ttl: float) -> Lease:
@@ -130,23 +137,21 @@ def delta(table: Reader, since: int) -> LeaseDelta | LeaseSnapshot:
     return LeaseDelta(leases, removed, changes.revision, malformed, received_at)
 
 
-def _own_leases(table: Reader, attrs: LeaseAttrs) -> list[Lease]:
-    """Our entries in key order. Those that spell our address as we do are found without decoding
-    all the others.
-    """
+def _spelling_our_address(table: Reader, attrs: LeaseAttrs) -> list[Lease]:
+    """Those of our entries, in key order, that spell our address as we do: nearly always all."""
     own = attrs.public_ips
     address = own.ipv4 if own.ipv4 is not None else own.ipv6
-    for rows in (table.mentioning(str(address)), table.rows()):
-        leases, _ = decode_entries(rows)
-        found = [lease for lease in leases if is_same_node(lease.attrs.public_ips, own)]
-        if found:
-            return found
-    return []
+    leases, _ = decode_entries(table.mentioning(str(address)))
+    return [lease for lease in leases if _publishes(lease, attrs)]
 
 
-def _held(table: Reader) -> list[Subnets]:
-    """The subnets of all entries; one with an unreadable value holds its subnet too."""
-    return [subnets for key in table.all_keys() for subnets in _subnets(key)]
+def _adopted(own: list[Lease], config: NetworkConfig) -> Lease | None:
+    """The first of our entries that the configuration could have given."""
+    return next((lease for lease in own if compatible(lease.subnets, config)), None)
+
+
+def _publishes(lease: Lease, attrs: LeaseAttrs) -> bool:
+    return is_same_node(lease.attrs.public_ips, attrs.public_ips)
 
 
 def _subnets(key: str) -> list[Subnets]:

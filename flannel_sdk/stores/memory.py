@@ -63,10 +63,6 @@ class MemoryTable:
         """See Reader."""
         return [row for row in self.rows() if text.encode() in row[1]]
 
-    def all_keys(self) -> Sequence[str]:
-        """See Reader."""
-        return list(self._rows)
-
     def changed_since(self, revision: int) -> Changes | None:
         """See Reader."""
         if not self._log_start <= revision <= self._revision:

@@ -90,7 +90,8 @@ class SqliteStorage:
                     connection.execute("ROLLBACK")
             if connection.total_changes != written:
                 self._refuse_replaced()
-                os.utime(self._path)
+                with suppress(OSError):  # it took effect all the same, and the log tells others
+                    os.utime(self._path)
         except sqlite3.Error as error:
             self._disconnect()
             raise self._translated(error) from error

@@ -51,10 +51,6 @@ class SqliteTable:
             f"SELECT {_COLUMNS} FROM leases WHERE instr(value, ?) ORDER BY key", (text.encode(),)
         ).fetchall()
 
-    def all_keys(self) -> Sequence[str]:
-        """See Reader."""
-        return [key for (key,) in self._connection.execute("SELECT key FROM leases")]
-
     def changed_since(self, revision: int) -> Changes | None:
         """See Reader."""
         newest = self.revision()

@@ -51,10 +51,6 @@ class Reader(Protocol):
         """The entries whose value holds ``text``, in key order."""
         ...
 
-    def all_keys(self) -> Sequence[str]:
-        """The keys of all entries."""
-        ...
-
     def changed_since(self, revision: int) -> Changes | None:
         """What changed after ``revision``; None where the log does not reach back that far."""
         ...

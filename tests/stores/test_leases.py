@@ -152,7 +152,7 @@ async def test_an_entry_of_ours_that_fits_no_more_is_replaced(store: EmbeddedSub
     moved = await store.acquire_lease(node(1))
     assert moved.subnets.ipv4 is not None
     assert Prefix.parse("10.9.0.0/16").covers(moved.subnets.ipv4)
-    keys = await store.storage.read(lambda table: table.all_keys())
+    keys = [row[0] for row in await store.storage.read(lambda table: table.rows())]
     assert keys == [format_subnet_key(moved.subnets)]
 
 

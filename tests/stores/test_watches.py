@@ -135,7 +135,8 @@ async def test_expiry_is_reported_as_removal_at_its_time(open_store: OpenStore) 
         while not (seen := await delta(more)).removed:
             assert seen.changed
         assert list(seen.removed) == [lease.subnets]
-    assert await store.storage.read(lambda table: table.all_keys()) == ["10.3.50.0-24"]
+    rows = await store.storage.read(lambda table: table.rows())
+    assert [row[0] for row in rows] == ["10.3.50.0-24"]
 
 
 async def test_an_expired_entry_is_not_in_a_snapshot(store: EmbeddedSubnetManager) -> None:

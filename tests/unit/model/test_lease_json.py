@@ -63,7 +63,7 @@ def test_strings_and_raw_data_are_escaped_as_go_does() -> None:
 
 @pytest.mark.parametrize("data", ["", "{", "{} {}", "NaN", "'a'"])
 def test_backend_data_that_is_not_json_is_not_written(data: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(MalformedEntry, match="BackendData that a backend publishes"):
         encode_attrs(LeaseAttrs(ByFamily(IP4), "x", ByFamily(data)))
 
 
