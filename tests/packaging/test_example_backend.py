@@ -50,6 +50,7 @@ def test_it_is_under_60_lines() -> None:
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("vxlan")
 def test_its_pods_reach_each_other_and_a_lost_device_heals(site: Path) -> None:
     try:
         lab = ("--name", LAB, "--backend", "wire", "--nodes", "3", "--json")

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.packaging.conftest import APART
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MARKS = {"demo", "target", "daemon", "daemon background", "lab", "backend"}
@@ -60,9 +62,8 @@ def run_apart(*script: str) -> str:
     """Run in namespaces of its own for network, mounts and processes, which end with it."""
     mounts = ["mount -t proc proc /proc"]
     mounts += ["mount -t tmpfs tmpfs /var/lib", "mount -t tmpfs tmpfs /run"]
-    unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
     lines = "\n".join([*mounts, "ip link set lo up", *script])
-    return run(*unshare, "bash", "-euo", "pipefail", "-c", lines)
+    return run(*APART, "bash", "-euo", "pipefail", "-c", lines)
 
 
 def test_every_block_is_run_by_a_test() -> None:
@@ -94,7 +95,8 @@ def test_the_backend_is_that_of_the_example() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("block", marked("demo"), ids=lambda block: block.text.strip())
-def test_the_demo(block: Block) -> None:
+def test_the_demo(block: Block, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("apart" if "BACKEND=host-gw" in block.text else "vxlan")
     # The environment is the one that runs this test: not installed again.
     command = block.text.replace("make ", "make --old-file=.venv/.installed ", 1)
     assert "answer again" in run_apart(command)
@@ -103,6 +105,7 @@ def test_the_demo(block: Block) -> None:
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("vxlan")
 def test_the_lab() -> None:
     (block,) = marked("lab")
     assert "all 12 pairs answered" in run_apart(block.text)
@@ -111,6 +114,7 @@ def test_the_lab() -> None:
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("vxlan")
 def test_the_daemon_and_the_embedded_agent(tmp_path: Path) -> None:
     script = ["ip link add eth0 type veth peer name wire", "ip addr add 192.0.2.1/24 dev eth0"]
     script += ["ip link set eth0 up", "ip link set wire up"]
