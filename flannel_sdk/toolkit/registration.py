@@ -1,6 +1,7 @@
 """What most backends do the same way in ``register_network``."""
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Iterable
@@ -111,8 +112,10 @@ async def kept_mac(session: KernelSession, device: str, fresh: MacAddress) -> Ma
     """The MAC that ``device`` has, if it is there, for peers know it; else ``fresh``."""
     try:
         mac = await session.reconciler.device_mac(device)
-    except KernelError:
-        return fresh
+    except KernelError as error:
+        if error.errno == errno.ENODEV:
+            return fresh
+        raise
     return mac if is_station(mac) else fresh
 
 

@@ -1,5 +1,6 @@
 """What backends do at registration: addresses to publish and to send from, MTUs, MACs."""
 
+import errno
 import logging
 
 import pytest
@@ -99,10 +100,16 @@ async def test_keeps_the_mac_that_peers_know(
     assert await kept_mac(session, "odd", fresh) == fresh
 
     async def absent(self: RecordingReconciler, name: str) -> MacAddress:
-        raise KernelRefused(f"there is no device {name}", 19)
+        raise KernelRefused(f"there is no device {name}", errno.ENODEV)
+
+    async def unreadable(self: RecordingReconciler, name: str) -> MacAddress:
+        raise KernelRefused("out of memory", errno.ENOMEM)
 
     monkeypatch.setattr(RecordingReconciler, "device_mac", absent)
     assert await kept_mac(session, "tun", fresh) == fresh
+    monkeypatch.setattr(RecordingReconciler, "device_mac", unreadable)
+    with pytest.raises(KernelRefused):
+        await kept_mac(session, "tun", fresh)
 
 
 async def test_tells_the_macs_that_devices_really_have(

@@ -2,14 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from flannel_sdk.dataplane import (
-    Device,
-    FdbEntry,
-    Neighbour,
-    Ownership,
-    PeerObject,
-    Route,
-)
+from flannel_sdk.dataplane import Device, FdbEntry, Neighbour, Ownership, PeerObject, Route
 from flannel_sdk.errors import MalformedEntry
 from flannel_sdk.interfaces import BackendContext
 from flannel_sdk.model import ByFamily, Lease
