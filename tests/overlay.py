@@ -23,6 +23,7 @@ from flannel_sdk.model import (
 )
 from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.scripted import ScriptedFeed, ScriptedLeases
+from flannel_sdk.testing.waiting import eventually
 
 V4, V6 = Family.IPV4, Family.IPV6
 
@@ -249,3 +250,43 @@ def _pod_socket(node: Node, family: Family) -> socket.socket:
         return made
 
     return node.netns.call(bound)
+
+
+class Stream:
+    """Numbered packets from pod to pod; ``lost`` is filled when the block of ``stream`` ends."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.lost: set[int] = set()
+
+
+@asynccontextmanager
+async def stream(source: Node, target: Node, family: Family) -> AsyncIterator[Stream]:
+    """A packet each millisecond while the block runs."""
+    flow = Stream()
+    received: set[int] = set()
+    with _pod_socket(source, family) as sender, _pod_socket(target, family) as receiver:
+        address = receiver.getsockname()
+
+        async def send() -> None:
+            while True:
+                with contextlib.suppress(OSError):  # a packet that cannot leave is a lost one
+                    sender.sendto(flow.sent.to_bytes(4, "big"), address)
+                flow.sent += 1
+                await asyncio.sleep(0.001)
+
+        async def receive() -> None:
+            while True:
+                data = await asyncio.get_running_loop().sock_recv(receiver, 16)
+                received.add(int.from_bytes(data, "big"))
+
+        sending, receiving = asyncio.create_task(send()), asyncio.create_task(receive())
+        try:
+            yield flow
+        finally:
+            sending.cancel()
+            with contextlib.suppress(AssertionError):
+                await eventually(lambda: len(received) == flow.sent, "the last packets", 1.0)
+            receiving.cancel()
+            await asyncio.gather(sending, receiving, return_exceptions=True)
+    flow.lost = set(range(flow.sent)) - received

@@ -1,5 +1,6 @@
 """host-gw on the real kernel: traffic, repair, and gateways that the kernel refuses."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from flannel_sdk.interfaces import Network
 from flannel_sdk.model import ByFamily, IPAddress, Lease, LeaseAttrs, NetworkConfig, Prefix
 from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.waiting import eventually
-from tests.overlay import V4, V6, Node, config, reaches, register, running, told, underlay
+from tests.overlay import V4, V6, Node, config, reaches, register, running, stream, told, underlay
 
 pytestmark = pytest.mark.root
 
@@ -59,6 +60,25 @@ async def test_d13_lost_routes_come_back_and_stale_ones_go(nodes: list[Node]) ->
         await feed.full([peer(3, "192.0.2.3")])
         assert node.routes() == {"10.5.3.0/24": "192.0.2.3"}
     assert "10.9.0.0/16" in str(node.show("route show"))
+
+
+async def test_no_packet_is_lost_over_a_restart(nodes: list[Node]) -> None:
+    one, two = nodes
+    settings = config("host-gw", V4)
+    first, second = await join(one, settings), await join(two, settings)
+    async with running(second) as feed2:
+        await feed2.full([first.lease])
+        async with contextlib.AsyncExitStack() as traffic:
+            async with running(first) as feed1:
+                await feed1.full([second.lease])
+                assert await reaches(one, two, V4)
+                flow = await traffic.enter_async_context(stream(one, two, V4))
+            async with running(await join(one, settings)) as feed1:
+                before = flow.sent
+                await feed1.full([second.lease])
+                await eventually(lambda: flow.sent > before + 50, "traffic goes on")
+    assert flow.sent > 50
+    assert flow.lost == set()
 
 
 async def test_the_underlay_interface_may_go_and_come_back(nodes: list[Node]) -> None:

@@ -1,5 +1,6 @@
 """vxlan on the real kernel: traffic, adoption, remaking, repair, direct routing."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from flannel_sdk.interfaces import CONTRACT_VERSION, Backend, BackendPlugin, Net
 from flannel_sdk.model import ByFamily, Family, IPAddress, Lease, LeaseAttrs, NetworkConfig, Prefix
 from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.waiting import eventually
-from tests.overlay import V4, V6, Node, config, reaches, register, running, told, underlay
+from tests.overlay import V4, V6, Node, config, reaches, register, running, stream, told, underlay
 
 pytestmark = pytest.mark.root
 
@@ -144,6 +145,25 @@ async def test_a_restart_adopts_what_is_there_and_writes_nothing(nodes: list[Nod
         await feed.full(peers)
         assert told(second, "written") == 0
     assert (node.device("flannel.1"), node.fdb("flannel.1"), node.routes()) == before
+
+
+async def test_no_packet_is_lost_over_a_restart(nodes: list[Node]) -> None:
+    one, two = nodes
+    settings = config("vxlan", V4)
+    first, second = await join(one, settings), await join(two, settings)
+    async with running(second) as feed2:
+        await feed2.full([first.lease])
+        async with contextlib.AsyncExitStack() as traffic:
+            async with running(first) as feed1:
+                await feed1.full([second.lease])
+                assert await reaches(one, two, V4)
+                flow = await traffic.enter_async_context(stream(one, two, V4))
+            async with running(await join(one, settings)) as feed1:
+                before = flow.sent
+                await feed1.full([second.lease])
+                await eventually(lambda: flow.sent > before + 50, "traffic goes on")
+    assert flow.sent > 50
+    assert flow.lost == set()
 
 
 @pytest.mark.parametrize(
