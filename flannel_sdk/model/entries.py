@@ -6,7 +6,7 @@ goes through ``subnet_key`` and ``lease_json``, which give the same result and a
 
 import re
 from collections.abc import Callable, Iterable
-from socket import AF_INET, AF_INET6, inet_pton
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final, cast
 
 from flannel_sdk.errors import MalformedEntry
@@ -29,6 +29,7 @@ _ENTRY: Final = re.compile(
     rf'(?:,"BackendData":({_DATA}))?(?:,"BackendV6Data":({_DATA}))?\}}',
     re.ASCII,
 )
+_ZERO: Final = bytes(16)
 _ALL_ONES: Final = (1 << 128) - 1
 _NO_DATA: Final[ByFamily[str]] = ByFamily()
 
@@ -110,7 +111,7 @@ def _from_groups(
         public_ip4 = _new_address(IPAddress, inet_pton(AF_INET, public4))
     if public6 is not None:
         public_ip6 = _new_address(IPAddress, inet_pton(AF_INET6, public6))
-        if not any(public_ip6):
+        if public_ip6 == _ZERO:
             return None
     attrs = _new_object(LeaseAttrs)
     _set_public_ips(attrs, _new_tuple(ByFamily, (public_ip4, public_ip6)))
@@ -128,7 +129,11 @@ def _from_groups(
 
 
 def _ipv6_subnet(text: str, bits: int) -> Prefix | None:
-    base = IPAddress(inet_pton(AF_INET6, text))
-    if bits > 128 or int.from_bytes(base, "big") << bits & _ALL_ONES or str(base) != text:
+    base = _new_address(IPAddress, inet_pton(AF_INET6, text))
+    if (
+        bits > 128
+        or int.from_bytes(base, "big") << bits & _ALL_ONES
+        or inet_ntop(AF_INET6, base) != text
+    ):
         return None
-    return Prefix(base, bits)
+    return _new_tuple(Prefix, (base, bits))
