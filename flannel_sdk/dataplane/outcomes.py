@@ -1,0 +1,92 @@
+"""What became of the rows that were sent: counts, and failures kept with their objects."""
+
+import errno
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from flannel_sdk.dataplane.backoff import Backoff
+from flannel_sdk.dataplane.describe import subject
+from flannel_sdk.dataplane.desired import FdbKey, Key, NeighbourKey, RouteKey
+from flannel_sdk.dataplane.lowering import Lowering
+from flannel_sdk.dataplane.notices import NoticeSorter
+from flannel_sdk.dataplane.pipeline import Pipeline
+from flannel_sdk.dataplane.refusals import refusal
+from flannel_sdk.dataplane.requests import (
+    AddressOperation,
+    Failure,
+    FdbOperation,
+    NeighbourOperation,
+    NexthopOperation,
+)
+
+logger = logging.getLogger(__name__)
+STALE = RouteKey(b"", 0)
+"""Stands for all that could not be removed: only a comparison finds it again."""
+
+
+class Outcomes:
+    """Counts and failures of one reconciler."""
+
+    def __init__(
+        self, lowering: Lowering, notices: NoticeSorter, clock: Callable[[], float]
+    ) -> None:
+        self._lowering = lowering
+        self._notices = notices
+        self.failed: Backoff[Key] = Backoff(clock)
+        self.written = 0
+        self.repaired: dict[str, int] = {}
+
+    def count(self, numbers: Mapping[str, int]) -> None:
+        """Count repairs by kind."""
+        for kind, number in numbers.items():
+            self.repaired[kind] = self.repaired.get(kind, 0) + number
+
+    async def settle(self, pipeline: Pipeline, attempted: Iterable[Key] = ()) -> None:
+        """Wait for the answers; keep each failure with its object for a later try.
+
+        Those of ``attempted`` that did not fail are forgotten. PrivilegeError if that is why.
+        """
+        failures = await pipeline.drain()
+        self.written += pipeline.written
+        failed: set[Key] = set()
+        news: dict[str, list[str]] = {}
+        names = {index: name for name, index in self._lowering.indexes.items()}
+        for failure in failures:
+            if failure.errno in (errno.EPERM, errno.EACCES):
+                raise refusal("change the data plane", failure.errno, failure.reason)
+            key = self._blame(failure, names)
+            if key in failed:  # for example the route on a nexthop that was refused
+                continue
+            failed.add(key)
+            if self.failed.failed(key, failure.reason):
+                text = subject(failure.operation, failure.row, names)
+                news.setdefault(failure.reason, []).append(f"{failure.operation.kind} {text}")
+        if failed:
+            self._notices.wake.set()  # run() sleeps until the deadlines that it knew
+        for key in attempted:
+            if key not in failed:
+                self.failed.succeeded(key)
+        for reason, subjects in news.items():
+            logger.warning(
+                "the kernel refused %d objects, to be tried again: %s; the first is %s",
+                len(subjects), reason, subjects[0],
+            )  # fmt: skip
+
+    def _blame(self, failure: Failure, names: Mapping[int, str]) -> Key:
+        """The key of the object behind a failed row."""
+        operation = failure.operation
+        if operation.verb == "remove" or isinstance(operation, AddressOperation):
+            return STALE
+        if isinstance(operation, NeighbourOperation):
+            address = operation.rows[failure.row][0]
+            return NeighbourKey(names[operation.ifindex], address)
+        if isinstance(operation, FdbOperation):
+            return FdbKey(names[operation.ifindex], operation.rows[failure.row][0])
+        if isinstance(operation, NexthopOperation):
+            nexthop_id = operation.rows[failure.row][0]
+            if operation.verb == "create" and failure.errno == errno.EEXIST:
+                lost = self._lowering.ids.lose(nexthop_id)
+                return RouteKey(*lost) if lost else STALE
+            known = self._lowering.ids.routes.get(nexthop_id)
+            return RouteKey(*known) if known else STALE
+        return RouteKey(*operation.rows[failure.row][0])

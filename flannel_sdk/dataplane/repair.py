@@ -1,0 +1,214 @@
+"""The repair loop: what others took comes back, what failed is tried again, audits on a timer."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from math import inf
+
+from flannel_sdk.dataplane.backoff import Backoff
+from flannel_sdk.dataplane.bulk import deafness
+from flannel_sdk.dataplane.compare import everything, stale
+from flannel_sdk.dataplane.desired import Changes, DesiredState, Key
+from flannel_sdk.dataplane.fights import Fights
+from flannel_sdk.dataplane.lowering import Lowering
+from flannel_sdk.dataplane.node import Node
+from flannel_sdk.dataplane.notices import NoticeSorter
+from flannel_sdk.dataplane.observed import KernelState
+from flannel_sdk.dataplane.outcomes import STALE, Outcomes
+from flannel_sdk.dataplane.ownership import Ownership
+from flannel_sdk.dataplane.pipeline import Pipeline
+from flannel_sdk.dataplane.protocol import Kernel
+from flannel_sdk.dataplane.requests import FdbOperation, Operation
+from flannel_sdk.dataplane.view import KernelView
+from flannel_sdk.errors import KernelError
+
+logger = logging.getLogger(__name__)
+_MANY = 64
+"""Keys changed by others at once, above which comparing everything is cheaper and surer."""
+_FREE_AUDITS = 3
+_CALM = 10.0
+"""Seconds in which so many audits for that reason are made without delay."""
+_AUDIT_PAUSE = 1.0
+"""Seconds at least between two audits because of lost notices."""
+
+
+class Repair:
+    """Brings back what should be, from notices, failures and audits. Needs the caller's lock."""
+
+    def __init__(
+        self,
+        *,
+        kernel: Kernel,
+        ownership: Ownership,
+        desired: DesiredState,
+        lowering: Lowering,
+        node: Node,
+        view: KernelView,
+        notices: NoticeSorter,
+        outcomes: Outcomes,
+        clock: Callable[[], float],
+    ) -> None:
+        self._kernel = kernel
+        self._ownership = ownership
+        self._desired = desired
+        self._lowering = lowering
+        self._node = node
+        self._view = view
+        self._notices = notices
+        self._outcomes = outcomes
+        self._clock = clock
+        self._troubles: Backoff[str] = Backoff(clock, longest=5.0)
+        self._last_audit = -inf
+        self._mass_audits: list[float] = []
+        self.fights = Fights(clock)
+        self.complete = False
+        """True once the whole set of peers is known: only then is anything pruned."""
+        self.node_problem: str | None = None
+        self.audits = 0
+        self.audit_at = inf
+        self.audit_interval = inf
+
+    async def wait_for_work(self) -> None:
+        """Return when there may be something to do."""
+        times = (
+            self.audit_at, self._outcomes.failed.next(), self.fights.next(), self._troubles.next(),
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout_at(min(time for time in times if time is not None)):
+                await self._notices.wake.wait()
+        except TimeoutError:
+            pass
+        self._notices.wake.clear()
+
+    async def work(self) -> None:
+        """Do what is due; what the kernel refuses as a whole is tried again later."""
+        try:
+            await self._work()
+        except KernelError as error:
+            self._notices.audit = True
+            if self._troubles.failed("kernel", str(error)):
+                logger.warning("%s; trying again", error)
+        else:
+            self._troubles.succeeded("kernel")
+
+    async def _work(self) -> None:
+        notices = self._notices
+        due = bool(self._troubles.due())
+        looked = notices.links or notices.node or due
+        notices.links = notices.node = False
+        if notices.overrun:
+            notices.overrun = False
+            self.audit_at = min(self.audit_at, self._last_audit + _AUDIT_PAUSE)
+        if STALE in self._outcomes.failed.due():
+            notices.audit = True
+        if looked:
+            await self.repair_node()
+            if await self._view.find_devices():
+                notices.audit = True
+        many = len(notices.dirty) > _MANY
+        if many:
+            self._plan_mass_audit()
+        if notices.audit or self.audit_at <= self._clock():
+            await self.audit()
+            return
+        if notices.entries:
+            await self._audit_entries()
+        if many:
+            await self._repair(())
+        else:
+            dirty = list(notices.dirty)
+            notices.dirty.clear()
+            await self._repair(dirty)
+
+    def _plan_mass_audit(self) -> None:
+        """Much was changed at once: compare everything, at once unless that goes on and on."""
+        now = self._clock()
+        self._mass_audits = [time for time in self._mass_audits if now - time < _CALM]
+        pause = _AUDIT_PAUSE if len(self._mass_audits) >= _FREE_AUDITS else 0.0
+        self.audit_at = min(self.audit_at, self._last_audit + pause)
+        if self.audit_at <= now:
+            self._mass_audits.append(now)
+
+    async def repair_node(self) -> None:
+        """Bring back devices and addresses; a problem is kept and tried again."""
+        try:
+            written = await self._node.ensure()
+        except KernelError as error:
+            if self._troubles.failed("node", str(error)):
+                logger.warning("%s; trying again", error)
+            self.node_problem = str(error)
+        else:
+            self._outcomes.count(written)
+            self._outcomes.written += sum(written.values())
+            if "device" in written:
+                self._notices.audit = True
+            self._troubles.succeeded("node")
+            self.node_problem = None
+
+    async def audit(self) -> None:
+        """Compare everything and write the differences."""
+        notices = self._notices
+        await self.repair_node()
+        # What is heard from here on is looked at after this audit.
+        notices.audit = notices.entries = False
+        notices.dirty.clear()
+        notices.doubled.clear()
+        self.fights.later.clear()
+        self.fights.forget_old()
+        await self._view.find_devices()
+        attempted = list(self._outcomes.failed.entries)
+        await self._write(*self.compare(await self._view.read()), attempted)
+        self.audits += 1
+        self._last_audit = self._clock()
+        self.audit_at = self._last_audit + self.audit_interval
+
+    async def _audit_entries(self) -> None:
+        """Compare neighbours and forwarding entries only: their notices were not listened to."""
+        self._notices.entries = False
+        have = await self._view.read_entries()
+        wanted = everything(self._desired)
+        wanted.routes.clear()
+        await self._write(self._lowering.operations(wanted, have), [], ())
+
+    def compare(self, have: KernelState) -> tuple[list[Operation], list[Operation]]:
+        """What to write and what to remove."""
+        puts = self._lowering.operations(everything(self._desired), have)
+        if not self.complete:
+            return puts, []
+        return puts, stale(self._desired, self._lowering, self._ownership, have)
+
+    async def _write(
+        self, puts: list[Operation], removals: list[Operation], attempted: Iterable[Key]
+    ) -> None:
+        pipeline = Pipeline(self._kernel)
+        for operation in puts:
+            self._outcomes.count({operation.kind: len(operation.rows)})
+        with deafness(self._kernel, self._notices) as deaf:
+            deaf.expect(puts)
+            await pipeline.send([*puts, *removals])
+            await self._outcomes.settle(pipeline, attempted)
+
+    async def _repair(self, touched: Iterable[Key]) -> None:
+        """Write the keys that somebody changed, or that failed, and may be written now."""
+        failed = self._outcomes.failed
+        keys = self.fights.admit(dict.fromkeys([*touched, *self.fights.due()]))
+        retried = failed.due()
+        changes, refused = Changes(), Changes()
+        for key in dict.fromkeys([*retried, *keys]):
+            item = self._desired.find(key)
+            if item is None:
+                failed.succeeded(key)
+                continue
+            changes.add(item)
+            if key in failed.entries:
+                refused.add(item)
+        doubled, self._notices.doubled = self._notices.doubled, []
+        pipeline = Pipeline(self._kernel)
+        await pipeline.send(self._lowering.pathfinders(refused.routes))
+        await pipeline.send(self._lowering.operations(changes, None))
+        await pipeline.send(
+            [FdbOperation("remove", index, [(mac, to)]) for index, mac, to in doubled]
+        )
+        for key in keys:
+            self._outcomes.count({key.kind: 1})
+        await self._outcomes.settle(pipeline, retried)
