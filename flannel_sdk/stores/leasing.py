@@ -54,21 +54,15 @@ def acquire(
     value = encode_attrs(attrs)
     now = time.time()
     table.delete_expired(now)
-    adopted = _adopted(_spelling_our_address(table, attrs), config)
-    if adopted is None:
-        # Only a node that is new here pays for decoding all entries.
-        leases, malformed = decode_entries(table.rows())
-        own = [lease for lease in leases if _publishes(lease, attrs)]
-        adopted = _adopted(own, config)
+    own = _own_leases(table, attrs)
+    adopted = next((lease for lease in own if compatible(lease.subnets, config)), None)
     if adopted is not None:
         expires_at = None if adopted.expires_at is None else now + ttl
         return _put(table, adopted.subnets, value, attrs, expires_at)
     for lease in own:
         table.delete(format_subnet_key(lease.subnets))
-    held = [lease.subnets for lease in leases if not _publishes(lease, attrs)]
-    for entry in malformed:
-        # One with an unreadable value holds its subnet too.
-        held.extend(_subnets(entry.key))
+    # An entry with an unreadable value holds its subnet too.
+    held = [subnets for key in table.all_keys() for subnets in _subnets(key)]
     wanted = [lease.subnets for lease in own] + ([previous] if previous else [])
     return _put(table, choose_subnets(config, held, wanted, rng), value, attrs, now + ttl)
 
@@ -137,17 +131,19 @@ def delta(table: Reader, since: int) -> LeaseDelta | LeaseSnapshot:
     return LeaseDelta(leases, removed, changes.revision, malformed, received_at)
 
 
-def _spelling_our_address(table: Reader, attrs: LeaseAttrs) -> list[Lease]:
-    """Those of our entries, in key order, that spell our address as we do: nearly always all."""
+def _own_leases(table: Reader, attrs: LeaseAttrs) -> list[Lease]:
+    """Our own entries in key order, found without decoding everybody's (4 us each).
+
+    An entry of ours holds our address as we spell it, or is spelled oddly; IPv6 text has too many
+    spellings to tell.
+    """
     own = attrs.public_ips
-    address = own.ipv4 if own.ipv4 is not None else own.ipv6
-    leases, _ = decode_entries(table.mentioning(str(address)))
+    if own.ipv4 is not None:
+        rows = sorted({*table.mentioning(str(own.ipv4)), *table.oddly_spelled()})
+    else:
+        rows = list(table.rows())
+    leases, _ = decode_entries(rows)
     return [lease for lease in leases if _publishes(lease, attrs)]
-
-
-def _adopted(own: list[Lease], config: NetworkConfig) -> Lease | None:
-    """The first of our entries that the configuration could have given."""
-    return next((lease for lease in own if compatible(lease.subnets, config)), None)
 
 
 def _publishes(lease: Lease, attrs: LeaseAttrs) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from flannel_sdk.errors import ConfigError, StoreUnavailable
 from flannel_sdk.interfaces import CONTRACT_VERSION
 from flannel_sdk.stores.manager import EmbeddedSubnetManager
-from flannel_sdk.stores.table import Changes, Reader, Row, Wakeups, Writer
+from flannel_sdk.stores.table import USUAL_START, Changes, Reader, Row, Wakeups, Writer
 from flannel_sdk.stores.wakeups import EventWakeups
 
 T = TypeVar("T")
@@ -62,6 +62,21 @@ class MemoryTable:
     def mentioning(self, text: str) -> Sequence[tuple[str, bytes, float | None, int]]:
         """See Reader."""
         return [row for row in self.rows() if text.encode() in row[1]]
+
+    def oddly_spelled(self) -> Sequence[tuple[str, bytes, float | None, int]]:
+        """See Reader."""
+        at = len(USUAL_START)
+        return [
+            row
+            for row in self.rows()
+            if not row[1].startswith(USUAL_START)
+            or not row[1][at : at + 1].isdigit()
+            or b"\\" in row[1]
+        ]
+
+    def all_keys(self) -> Sequence[str]:
+        """See Reader."""
+        return list(self._rows)
 
     def changed_since(self, revision: int) -> Changes | None:
         """See Reader."""

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import cast
 
-from flannel_sdk.stores.table import Changes, Row
+from flannel_sdk.stores.table import USUAL_START, Changes, Row
 
 _LOG_LENGTH = 4096
 """Changes kept in the log; a watcher that is further behind gets a snapshot."""
@@ -50,6 +50,19 @@ class SqliteTable:
         return self._connection.execute(
             f"SELECT {_COLUMNS} FROM leases WHERE instr(value, ?) ORDER BY key", (text.encode(),)
         ).fetchall()
+
+    def oddly_spelled(self) -> _Tuples:
+        """See Reader."""
+        return self._connection.execute(
+            f"SELECT {_COLUMNS} FROM leases WHERE substr(value, 1, ?) != ? "
+            "OR hex(substr(value, ?, 1)) NOT BETWEEN '30' AND '39' OR instr(value, x'5c') "
+            "ORDER BY key",
+            (len(USUAL_START), USUAL_START, len(USUAL_START) + 1),
+        ).fetchall()
+
+    def all_keys(self) -> Sequence[str]:
+        """See Reader."""
+        return [key for (key,) in self._connection.execute("SELECT key FROM leases")]
 
     def changed_since(self, revision: int) -> Changes | None:
         """See Reader."""

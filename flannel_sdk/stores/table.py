@@ -6,6 +6,10 @@ from typing import NamedTuple, Protocol, TypeVar
 T = TypeVar("T")
 
 
+USUAL_START = b'{"PublicIP":"'
+"""How an entry's value begins that flannel or we wrote; a digit follows."""
+
+
 class Row(NamedTuple):
     """One entry; ``key`` is the part of flannel's key below ``subnets/``."""
 
@@ -49,6 +53,17 @@ class Reader(Protocol):
 
     def mentioning(self, text: str) -> Sequence[tuple[str, bytes, float | None, int]]:
         """The entries whose value holds ``text``, in key order."""
+        ...
+
+    def oddly_spelled(self) -> Sequence[tuple[str, bytes, float | None, int]]:
+        """The entries in key order that may spell a public IPv4 address in another way than ours.
+
+        That is, all but those that begin as flannel's do, and hold no JSON escape.
+        """
+        ...
+
+    def all_keys(self) -> Sequence[str]:
+        """All keys, in no particular order."""
         ...
 
     def changed_since(self, revision: int) -> Changes | None:

@@ -14,8 +14,19 @@ from flannel_sdk.stores.sqlite_table import SqliteTable
 from flannel_sdk.stores.table import Changes, Writer
 
 KEYS = st.sampled_from(["10.3.1.0-24", "10.3.2.0-24", "10.3.3.0-24", "odd"])
+VALUES = st.sampled_from(
+    [
+        b"{}",
+        b"\xff",
+        b'{"PublicIP":"1.2.3.4"}',
+        b'{"PublicIP":"::ffff:1.2.3.4"}',
+        b'{"publicip":"1.2.3.4"}',
+        b'{"PublicIP":"\\u0031.2.3.4"}',
+        b'{"PublicIP":"',
+    ]
+)
 WRITES = st.one_of(
-    st.tuples(st.just("put"), KEYS, st.sampled_from([b"{}", b'{"PublicIP":"1.2.3.4"}', b"\xff"]))
+    st.tuples(st.just("put"), KEYS, VALUES)
     | st.tuples(st.just("expire"), st.integers(0, 10), st.none())
     | st.tuples(st.just("delete"), KEYS, st.none())
     | st.tuples(st.just("config"), st.sampled_from(["{}", "[]"]), st.none())
@@ -45,6 +56,8 @@ def facts(table: Writer, revisions: list[int]) -> list[object]:
     return [
         [tuple(row) for row in table.rows()],
         [tuple(row) for row in table.mentioning("1.2.3.4")],
+        [tuple(row) for row in table.oddly_spelled()],
+        sorted(table.all_keys()),
         table.row("odd"),
         table.config(),
         table.revision(),
