@@ -1,6 +1,7 @@
 """RTM_GETROUTE for one address: which way the kernel takes."""
 
 import socket
+from struct import Struct
 from typing import Final
 
 from flannel_sdk.dataplane.netlink.constants import (
@@ -18,6 +19,8 @@ from flannel_sdk.dataplane.netlink.route import RTMSG
 from flannel_sdk.model import IPAddress
 
 _RTM_F_FIB_MATCH: Final = 0x2000
+_RTNEXTHOP: Final = Struct("=HxxI")
+"""rtnexthop: length and device index; flags and weight are not needed."""
 
 
 def lookup_request(address: bytes, sequence: int) -> bytes:
@@ -33,20 +36,27 @@ def parse_lookup(buffer: Buffer, offset: int, end: int) -> tuple[int, IPAddress 
     if kind != RTN_UNICAST:
         return None
     found = attributes(buffer, offset + 28, end)
-    ways = _count_ways(found[RTA_MULTIPATH]) if RTA_MULTIPATH in found else 1
+    if RTA_MULTIPATH in found:
+        return _first_way(found[RTA_MULTIPATH])
     gateway = found.get(RTA_GATEWAY)
-    return number(found.get(RTA_OIF)), IPAddress(gateway) if gateway else None, ways
+    return number(found.get(RTA_OIF)), IPAddress(gateway) if gateway else None, 1
 
 
-def _count_ways(payload: bytes) -> int:
+def _first_way(payload: bytes) -> tuple[int, IPAddress | None, int] | None:
+    """Device index and gateway of the first of several ways, and how many there are."""
+    first: tuple[int, IPAddress | None] | None = None
     count = offset = 0
-    while offset + 8 <= len(payload):
-        length = int.from_bytes(payload[offset : offset + 2], "little")
-        if length < 8:
+    while offset + _RTNEXTHOP.size <= len(payload):
+        length, index = _RTNEXTHOP.unpack_from(payload, offset)
+        if length < _RTNEXTHOP.size:
             break
+        if first is None:
+            inside = attributes(payload, offset + _RTNEXTHOP.size, offset + length)
+            gateway = inside.get(RTA_GATEWAY)
+            first = index, IPAddress(gateway) if gateway else None
         count += 1
         offset += length + 3 & ~3
-    return count
+    return None if first is None else (*first, count)
 
 
 class LookupParser:
