@@ -15,6 +15,8 @@ from flannel_sdk.lab.spec import LabSpec
 from flannel_sdk.lab.status_client import ask_daemon
 
 POLL_SECONDS = 0.01
+_SENTENCE = "flannel-sdk: "
+"""Begins the line in which our daemon says why it ends."""
 
 DaemonCommand = Callable[[LabSpec, NodeFiles], Sequence[str]]
 """The command line of a node's daemon, to run inside its namespace until SIGTERM."""
@@ -91,6 +93,9 @@ def _check_alive(process: ProcessId, files: NodeFiles) -> None:
 
 
 def _sentence(files: NodeFiles, what: str) -> str:
+    subject = f"the daemon of node {files.number} {what}"
     tail = files.log_tail(5)
-    said = f"; it said last:\n{tail}" if tail else " and said nothing"
-    return f"the daemon of node {files.number} {what}{said}"
+    last = tail.rpartition("\n")[2]
+    if last.startswith(_SENTENCE):
+        return f"{subject}: {last.removeprefix(_SENTENCE)}"
+    return f"{subject}; it said last:\n{tail}" if tail else f"{subject} and said nothing"

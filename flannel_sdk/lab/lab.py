@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+from flannel_sdk.engine.discovery import load_backend_plugin
 from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.lab.cleanup import Removed, clean_up
 from flannel_sdk.lab.daemon import (
@@ -61,10 +62,13 @@ class Lab:
         """Build it and start the daemons; returns when each runs and each pod has its address.
 
         Whatever was made is taken down again on any failure and when cancelled. LabError if a lab
-        of this name is up already. ``command`` may start another agent in place of ours.
+        of this name is up already, PluginError if our daemons could not load the backend.
+        ``command`` may start another agent in place of ours.
         """
         names = LabNames(instance)
         directory = directory or names.directory()
+        if command is flannel_sdk_daemon:
+            load_backend_plugin(spec.backend)
         if left := names.leftovers():
             raise LabError(
                 f"a lab is up, or was left behind ({left[0]} is there): run lab down first"

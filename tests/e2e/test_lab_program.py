@@ -108,6 +108,38 @@ async def test_an_interrupted_demo_removes_its_lab(
     assert child.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
 
 
+PRISTINE = """
+mount -n -t tmpfs tmpfs /run &&
+"$@" up --nodes 2 >/run/told &&
+ip netns exec flannel-lab-1 sh -c 'sleep 60 &' &&
+"$@" down && rm /run/told &&
+ls -A /run && ip -brief link
+"""
+
+
+def test_a_machine_is_left_as_it_was(lab_rights: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an empty /run of its own: no file, mount, link or process stays, not even a stranger's."""
+    monkeypatch.delenv("FLANNEL_LAB_DIR", raising=False)
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", PRISTINE, "sh", *PROGRAM],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    removed, *rest = done.stdout.splitlines()
+    assert removed.startswith("removed the lab: 3 processes")
+    assert [line.split()[0] for line in rest] == _links_of_a_new_namespace()
+
+
+def _links_of_a_new_namespace() -> list[str]:
+    shown = subprocess.run(
+        ["unshare", "--net", "ip", "-brief", "link"], capture_output=True, text=True, check=True
+    )
+    return [line.split()[0] for line in shown.stdout.splitlines()]
+
+
 UNPRIVILEGED = ["setpriv", "--inh-caps=-all", "--bounding-set=-all,+setfcap", "--"]
 """Keeps the uid, so that files stay readable; setfcap is what mapping uid 0 takes."""
 

@@ -1,5 +1,6 @@
 """A lab whose daemons are stand-ins, so that the lab is tested apart from the agent."""
 
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from flannel_sdk.lab import Lab, LabSpec
 from flannel_sdk.lab.node_files import NodeFiles
 from flannel_sdk.lab.rights import has_lab_rights
 
+INSTANCE = f"u{os.getpid()}"
+"""Test runs may be concurrent."""
 STANDIN = Path(__file__).with_name("standin_daemon.py")
 
 
@@ -31,7 +34,7 @@ def lab_rights() -> None:
 @pytest.fixture
 async def lab(lab_rights: None, tmp_path: Path) -> AsyncIterator[Lab]:
     """Two nodes with stand-ins, and pods that reach each other."""
-    made = await Lab.up(LabSpec(nodes=2), instance="unit", directory=tmp_path, command=standin)
+    made = await Lab.up(LabSpec(nodes=2), instance=INSTANCE, directory=tmp_path, command=standin)
     try:
         yield made
     finally:

@@ -17,10 +17,11 @@ from flannel_sdk.lab.processes import ownership_mark, processes_marked
 from flannel_sdk.lab.reports import report_nodes
 
 pytestmark = [pytest.mark.root]
+INSTANCE = f"u{os.getpid()}"
 
 
 def assert_nothing_left(directory: Path) -> None:
-    assert LabNames("unit").leftovers() == []
+    assert LabNames(INSTANCE).leftovers() == []
     assert processes_marked(OWNED_VARIABLE, ownership_mark(directory)) == []
     assert not directory.exists()
 
@@ -34,8 +35,8 @@ async def test_pods_reach_each_other_with_full_packets(lab: Lab) -> None:
 
 
 async def test_nodes_report_what_they_are(lab: Lab) -> None:
-    first, second = await report_nodes(Lab.attach(instance="unit", directory=lab.directory))
-    assert (first.netns, first.state, first.mtu) == ("flannel-lab-unit-1", "running", 1400)
+    first, second = await report_nodes(Lab.attach(instance=INSTANCE, directory=lab.directory))
+    assert (first.netns, first.state, first.mtu) == (f"flannel-lab-{INSTANCE}-1", "running", 1400)
     assert first.underlay == ["192.168.101.1/24"]
     assert first.subnets == ["10.5.1.0/24"]
     assert second.pod == ["10.5.2.2"]
@@ -84,7 +85,7 @@ async def test_a_node_joins_and_one_leaves(lab: Lab) -> None:
 
 async def test_two_labs_of_one_name_do_not_mix(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(LabError, match="lab down"):
-        await Lab.up(LabSpec(), instance="unit", directory=tmp_path / "other")
+        await Lab.up(LabSpec(), instance=INSTANCE, directory=tmp_path / "other")
     assert (await lab.wait_connected()).complete
 
 
@@ -95,7 +96,7 @@ async def test_a_daemon_that_ends_takes_the_lab_down_and_is_quoted(
         return [sys.executable, "-c", "raise SystemExit('no way')"]
 
     with pytest.raises(LabError, match="no way"):
-        await Lab.up(LabSpec(nodes=1), instance="unit", directory=tmp_path / "l", command=command)
+        await Lab.up(LabSpec(nodes=1), instance=INSTANCE, directory=tmp_path / "l", command=command)
     assert_nothing_left(tmp_path / "l")
 
 
@@ -104,7 +105,7 @@ import asyncio, sys, pathlib
 sys.path.insert(0, sys.argv[2])
 import conftest
 from flannel_sdk.lab import Lab, LabSpec
-asyncio.run(Lab.up(LabSpec(nodes=3), instance="unit", directory=pathlib.Path(sys.argv[1]),
+asyncio.run(Lab.up(LabSpec(nodes=3), instance=sys.argv[3], directory=pathlib.Path(sys.argv[1]),
                    command=conftest.standin, progress=lambda text: print(text, flush=True)))
 print("up", flush=True)
 """
@@ -117,7 +118,7 @@ async def test_down_finds_all_that_a_killed_up_has_made(
     directory = tmp_path / "lab"
     here = os.path.dirname(__file__)
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", BUILD, str(directory), here, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", BUILD, str(directory), here, INSTANCE, stdout=asyncio.subprocess.PIPE
     )
     assert child.stdout is not None
     async for line in child.stdout:
@@ -125,6 +126,6 @@ async def test_down_finds_all_that_a_killed_up_has_made(
             break
     child.kill()
     await child.communicate()
-    assert LabNames("unit").leftovers() != [] or moment == "wiring"
-    await clean_up(LabNames("unit"), directory)
+    assert LabNames(INSTANCE).leftovers() != [] or moment == "wiring"
+    await clean_up(LabNames(INSTANCE), directory)
     assert_nothing_left(directory)
