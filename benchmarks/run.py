@@ -31,6 +31,7 @@ from flannel_sdk.cli.tables import Column, print_table
 from flannel_sdk.netns import run_in_netns
 
 CONFIG = '{"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}'
+Percentiles = tuple[float, float]
 SIZES = (100, 1_000, 10_000, 50_000)
 
 
@@ -75,18 +76,21 @@ def measure(peers: int, events: int) -> Figures:
             deleted = repair_after(node, daemon, peers, lambda: node.ip("link del flannel.1"))
             peak = daemon.peak_rss()
         table.close()
+        added, changed, removed = latencies
         return Figures(
-            peers,
-            floor(peers, 256),
-            start_to_kernel,
-            end - begin,
-            restart,
-            written,
-            *latencies,
-            store_latency(node.folder / "latency.db", min(events, 300)),
-            flushed,
-            deleted,
-            peak,
+            peers=peers,
+            floor=floor(peers, 256),
+            start_to_kernel=start_to_kernel,
+            snapshot_to_kernel=end - begin,
+            restart=restart,
+            restart_written=written,
+            added_ms=added,
+            changed_ms=changed,
+            removed_ms=removed,
+            store_ms=store_latency(node.folder / "latency.db", min(events, 300)),
+            routes_flushed=flushed,
+            device_deleted=deleted,
+            peak_rss_mib=peak,
         )
 
 
@@ -126,7 +130,7 @@ def watching(node: Node) -> Iterator[KernelWatch]:
 
 def event_latencies(
     node: Node, table: PeerTable, number: int, events: int
-) -> tuple[tuple[float, float], ...]:
+) -> tuple[Percentiles, Percentiles, Percentiles]:
     """p50 and p99 in ms of a store write until the kernel has it: added, changed, removed."""
     added, changed, removed = [], [], []
     subnet = peer_subnet_bytes(number)
@@ -145,7 +149,7 @@ def event_latencies(
     return percentiles(added), percentiles(changed), percentiles(removed)
 
 
-def percentiles(seconds: list[float]) -> tuple[float, float]:
+def percentiles(seconds: list[float]) -> Percentiles:
     """Median and 99th percentile in ms."""
     ordered = sorted(seconds)
     return statistics.median(ordered) * 1e3, ordered[int(len(ordered) * 0.99)] * 1e3
