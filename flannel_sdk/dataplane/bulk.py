@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 from flannel_sdk.dataplane.notices import NoticeSorter
 from flannel_sdk.dataplane.protocol import Kernel
-from flannel_sdk.dataplane.requests import FdbOperation, Operation
+from flannel_sdk.dataplane.requests import Operation
 
 _BULK = 256
-"""Forwarding entries; each causes a notice that says not whose request it was."""
+"""Rows. Measured: the kernel takes 2.5 us for one, and 3.5 us where it has to report it."""
 
 
 class Deafness:
-    """Leaves the group of neighbour notices, and has entries compared after coming back."""
+    """Leaves the groups of our kinds of objects, and has all compared after coming back."""
 
     def __init__(self, kernel: Kernel, notices: NoticeSorter) -> None:
         self._kernel = kernel
@@ -21,17 +21,17 @@ class Deafness:
 
     def expect(self, operations: Sequence[Operation]) -> None:
         """Stop listening if these are many."""
-        entries = sum(len(o.rows) for o in operations if isinstance(o, FdbOperation))
-        if entries >= _BULK and not self._deaf:
+        if not self._deaf and sum(len(operation.rows) for operation in operations) >= _BULK:
             self._deaf = True
-            self._kernel.listen_for_neighbours(False)
+            self._kernel.listen_for_objects(False)
 
     def end(self) -> None:
         """Listen again; what others did meanwhile is found by a comparison."""
         if self._deaf:
             self._deaf = False
-            self._kernel.listen_for_neighbours(True)
-            self._notices.entries = True
+            self._kernel.listen_for_objects(True)
+            self._notices.audit = True
+            self._notices.underlay.set()
             self._notices.wake.set()
 
 

@@ -290,10 +290,10 @@ class LinuxKernel:
             self._monitor.close()
         self._monitor = self._monitor_loop = None
 
-    def listen_for_neighbours(self, listen: bool) -> None:
-        """False: neighbour and forwarding notices are dropped until True."""
+    def listen_for_objects(self, listen: bool) -> None:
+        """False: there are no notices of neighbours, entries, routes and nexthops until True."""
         if self._monitor is not None:
-            self._monitor.listen_for_neighbours(listen)
+            self._monitor.listen_for_objects(listen)
 
 
 def _demand(answers: Sequence[Answer]) -> None:

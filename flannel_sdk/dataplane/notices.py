@@ -36,8 +36,6 @@ class NoticeSorter:
         """Device index, MAC and destination of entries that somebody else made beside ours."""
         self.audit = False
         """Compare everything."""
-        self.entries = False
-        """Compare neighbours and forwarding entries."""
         self.overrun = False
         """Notices were lost."""
         self.links = False

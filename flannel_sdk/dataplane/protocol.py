@@ -75,6 +75,6 @@ class Kernel(Protocol):
         """End what ``subscribe`` began; idempotent."""
         ...
 
-    def listen_for_neighbours(self, listen: bool) -> None:
-        """False: neighbour and forwarding notices may be dropped until True."""
+    def listen_for_objects(self, listen: bool) -> None:
+        """False: notices of neighbours, entries, routes, nexthops may be dropped until True."""
         ...

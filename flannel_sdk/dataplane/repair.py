@@ -111,8 +111,6 @@ class Repair:
         if notices.audit or self.audit_at <= self._clock():
             await self.audit()
             return
-        if notices.entries:
-            await self._audit_entries()
         if many:
             await self._repair(())
         else:
@@ -150,7 +148,7 @@ class Repair:
         notices = self._notices
         await self.repair_node()
         # What is heard from here on is looked at after this audit.
-        notices.audit = notices.entries = False
+        notices.audit = False
         notices.dirty.clear()
         notices.doubled.clear()
         self.fights.later.clear()
@@ -161,14 +159,6 @@ class Repair:
         self.audits += 1
         self._last_audit = self._clock()
         self.audit_at = self._last_audit + self.audit_interval
-
-    async def _audit_entries(self) -> None:
-        """Compare neighbours and forwarding entries only: their notices were not listened to."""
-        self._notices.entries = False
-        have = await self._view.read_entries()
-        wanted = everything(self._desired)
-        wanted.routes.clear()
-        await self._write(self._lowering.operations(wanted, have), [], ())
 
     def compare(self, have: KernelState) -> tuple[list[Operation], list[Operation]]:
         """What to write and what to remove."""

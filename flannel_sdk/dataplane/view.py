@@ -4,7 +4,7 @@ from flannel_sdk.dataplane.desired import Changes, DesiredState
 from flannel_sdk.dataplane.lowering import Lowering
 from flannel_sdk.dataplane.node import Node
 from flannel_sdk.dataplane.notices import NoticeSorter
-from flannel_sdk.dataplane.observed import KernelState, NexthopDump, RouteDump
+from flannel_sdk.dataplane.observed import KernelState, NexthopDump
 from flannel_sdk.dataplane.ownership import Ownership
 from flannel_sdk.dataplane.protocol import Kernel
 
@@ -76,24 +76,18 @@ class KernelView:
         nexthops = NexthopDump({}, frozenset())
         if self._lowering.nexthops:
             nexthops = await self._kernel.nexthops(ids.range)
-        entries = await self.read_entries()
+        desired, mine = self._desired, set(own)
+        neighbours = {indexes[name] for name in desired.neighbours if name in indexes} | mine
+        fdb = {indexes[name] for name in desired.fdb if name in indexes} | mine
         users = {*own, *(via.ifindex for via in nexthops.rows.values())}
         routes = await self._kernel.routes(users)
         ids.foreign |= nexthops.foreign
         ids.used_by_others = {
             route.nexthop_id for route in routes.strays if route.nexthop_id in ids.range
         }
-        return entries._replace(nexthops=nexthops, routes=routes)
-
-    async def read_entries(self) -> KernelState:
-        """Neighbours and forwarding entries only."""
-        indexes, desired = self._lowering.indexes, self._desired
-        own = {index for name, index in indexes.items() if name in self._ownership.devices}
-        neighbours = {indexes[name] for name in desired.neighbours if name in indexes} | own
-        fdb = {indexes[name] for name in desired.fdb if name in indexes} | own
         return KernelState(
             {index: await self._kernel.neighbours(index) for index in sorted(neighbours)},
             {index: await self._kernel.fdb(index) for index in sorted(fdb)},
-            NexthopDump({}, frozenset()),
-            RouteDump({}, []),
+            nexthops,
+            routes,
         )

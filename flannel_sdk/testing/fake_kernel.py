@@ -156,7 +156,7 @@ class FakeKernel:
         """Tell nobody."""
         self._handler = None
 
-    def listen_for_neighbours(self, listen: bool) -> None:
+    def listen_for_objects(self, listen: bool) -> None:
         """All notices are always sent."""
 
     # -- what others do ----------------------------------------------------------------------

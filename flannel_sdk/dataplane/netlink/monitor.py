@@ -17,14 +17,8 @@ from flannel_sdk.dataplane.netlink.route import parse_route
 from flannel_sdk.dataplane.netlink.socket import grow
 from flannel_sdk.dataplane.observed import LinkNotice, Notice, Overrun
 
-_GROUPS: Final = (
-    c.RTNLGRP_LINK,
-    c.RTNLGRP_NEIGH,
-    c.RTNLGRP_IPV4_IFADDR,
-    c.RTNLGRP_IPV6_IFADDR,
-    c.RTNLGRP_IPV4_ROUTE,
-    c.RTNLGRP_IPV6_ROUTE,
-)
+_NODE_GROUPS: Final = (c.RTNLGRP_LINK, c.RTNLGRP_IPV4_IFADDR, c.RTNLGRP_IPV6_IFADDR)
+_OBJECT_GROUPS: Final = (c.RTNLGRP_NEIGH, c.RTNLGRP_IPV4_ROUTE, c.RTNLGRP_IPV6_ROUTE)
 _SO_ATTACH_FILTER: Final = 26
 _INSTRUCTION: Final = Struct("=HBBI")
 _MESSAGES_A_TURN: Final = 1024
@@ -64,12 +58,14 @@ class Monitor:
         self.socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
+        self._object_groups = (*_OBJECT_GROUPS, *((c.RTNLGRP_NEXTHOP,) if nexthops else ()))
         try:
             grow(self.socket, buffer_size)
             self._ignore(ignored_port)
             self.socket.bind((0, 0))
-            for group in (*_GROUPS, *((c.RTNLGRP_NEXTHOP,) if nexthops else ())):
+            for group in _NODE_GROUPS:
                 self._membership(c.NETLINK_ADD_MEMBERSHIP, group)
+            self.listen_for_objects(True)
         except OSError:
             self.socket.close()
             raise
@@ -96,10 +92,14 @@ class Monitor:
                 socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("HxxxxxxP", 4, ctypes.addressof(code))
             )
 
-    def listen_for_neighbours(self, listen: bool) -> None:
-        """Join or leave the group that also carries what our own bulk writes cause."""
+    def listen_for_objects(self, listen: bool) -> None:
+        """Join or leave the groups in which our own bulk writes would be reported.
+
+        The filter drops most of that, but the kernel would still make each notice for it.
+        """
         option = c.NETLINK_ADD_MEMBERSHIP if listen else c.NETLINK_DROP_MEMBERSHIP
-        self._membership(option, c.RTNLGRP_NEIGH)
+        for group in self._object_groups:
+            self._membership(option, group)
 
     def read(self) -> list[Notice]:
         """What has come since, at most one turn's worth; Overrun where some was lost."""

@@ -8,10 +8,12 @@ from typing import Final, Protocol
 
 from flannel_sdk.dataplane.netlink import constants as c
 from flannel_sdk.dataplane.netlink.messages import HEADER, Answer, Buffer, describe, parse_answer
+from flannel_sdk.dataplane.netlink.sendmmsg import send_all
 
 _BUFFER: Final = 8 << 20
 _ANSWER_SIZE: Final = 2048
-_DUMP_TRIES: Final = 5
+_DATAGRAM: Final = 256
+"""Messages; more in one datagram make the kernel slower, fewer too."""
 _FLAGS: Final = Struct("=H")
 
 
@@ -88,7 +90,11 @@ class RequestSocket:
             at = len(data) - len(batch[-1]) + 6
             flags = _FLAGS.unpack_from(data, at)[0]
             _FLAGS.pack_into(data, at, flags | c.NLM_F_ACK)
-            self._socket.send(data)
+            lengths = [
+                sum(map(len, batch[part : part + _DATAGRAM]))
+                for part in range(0, len(batch), _DATAGRAM)
+            ]
+            send_all(self._socket, data, lengths)
             self._collect(first + start + len(batch) - 1, refused)
         return refused
 
