@@ -56,7 +56,7 @@ class Reconciler:
         )  # fmt: skip
         self._repair = Repair(
             kernel=kernel, ownership=ownership, desired=desired, lowering=lowering, node=node,
-            view=view, notices=notices, outcomes=outcomes, clock=_now,
+            view=view, notices=notices, outcomes=outcomes, clock=_now, lock=self._lock,
         )  # fmt: skip
         self._unsure = False
         """True if an update broke off: what the kernel holds of it is not known."""
@@ -74,8 +74,9 @@ class Reconciler:
             self._node.set(devices, addresses)
             await self._view.listen()
             self._outcomes.written += sum((await self._node.ensure()).values())
-            if await self._view.find_devices() and self._desired.peers:
-                await self._repair.audit()
+            moved = await self._view.find_devices() and bool(self._desired.peers)
+        if moved:
+            await self._repair.audit()
         if others or _NODE in self._desired.peers:
             await self.update([(_NODE, others)], full=False)
 
@@ -103,14 +104,18 @@ class Reconciler:
         async with self._lock:
             await self._view.listen()
             again, self._unsure = self._unsure, True
-            await self._update(iter(changed), removed, full, again)
+            await self._update(iter(changed), removed, full)
+            self._unsure = again
+        if again:
+            await self._repair.audit()
             self._unsure = False
 
     async def audit(self) -> None:
         """Compare everything now and write the differences; ``run`` does it now and then."""
         async with self._lock:
             await self._view.listen()
-            await self._repair.audit()
+            self._lowering.nexthops = await self._kernel.nexthop_objects()
+        await self._repair.audit()
 
     async def run(self) -> None:
         """Repair, retry and audit until cancelled; leaves the kernel as it is.
@@ -123,8 +128,7 @@ class Reconciler:
         self._repair.audit_at = _now() + self._audit_interval
         while True:
             await self._repair.wait_for_work()
-            async with self._lock:
-                await self._repair.work()
+            await self._repair.work()
 
     async def wait_underlay_change(self) -> None:
         """Return when a foreign link, address or route has changed since the last call.
@@ -172,7 +176,6 @@ class Reconciler:
         changed: Iterator[tuple[Hashable, Sequence[KernelObject]]],
         removed: Iterable[Hashable],
         full: bool,
-        again: bool,
     ) -> None:
         have = None if self._repair.complete else await self._view.adopt()
         desired, lowering = self._desired, self._lowering
@@ -200,8 +203,6 @@ class Reconciler:
             await pipeline.send(gone)
             await self._outcomes.settle(pipeline)
         self._repair.complete = self._repair.complete or full
-        if again:
-            await self._repair.audit()
 
 
 def _now() -> float:

@@ -33,7 +33,11 @@ _AUDIT_PAUSE = 1.0
 
 
 class Repair:
-    """Brings back what should be, from notices, failures and audits. Needs the caller's lock."""
+    """Brings back what should be, from notices, failures and audits.
+
+    Takes ``lock`` whenever it writes, and not while it reads for an audit: a comparison with what
+    was true a moment ago only writes or removes again what an update has written or removed.
+    """
 
     def __init__(
         self,
@@ -47,7 +51,9 @@ class Repair:
         notices: NoticeSorter,
         outcomes: Outcomes,
         clock: Callable[[], float],
+        lock: asyncio.Lock,
     ) -> None:
+        self._lock = lock
         self._kernel = kernel
         self._ownership = ownership
         self._desired = desired
@@ -102,20 +108,20 @@ class Repair:
         if STALE in self._outcomes.failed.due():
             notices.audit = True
         if looked:
-            await self.repair_node()
-            if await self._view.find_devices():
-                notices.audit = True
+            async with self._lock:
+                await self._repair_node()
+                if await self._view.find_devices():
+                    notices.audit = True
         many = len(notices.dirty) > _MANY
         if many:
             self._plan_mass_audit()
         if notices.audit or self.audit_at <= self._clock():
             await self.audit()
             return
-        if many:
-            await self._repair(())
-        else:
-            dirty = list(notices.dirty)
-            notices.dirty.clear()
+        async with self._lock:
+            dirty = [] if many else list(notices.dirty)
+            if not many:
+                notices.dirty.clear()
             await self._repair(dirty)
 
     def _plan_mass_audit(self) -> None:
@@ -127,7 +133,7 @@ class Repair:
         if self.audit_at <= now:
             self._mass_audits.append(now)
 
-    async def repair_node(self) -> None:
+    async def _repair_node(self) -> None:
         """Bring back devices and addresses; a problem is kept and tried again."""
         try:
             written = await self._node.ensure()
@@ -146,16 +152,19 @@ class Repair:
     async def audit(self) -> None:
         """Compare everything and write the differences."""
         notices = self._notices
-        await self.repair_node()
-        # What is heard from here on is looked at after this audit.
-        notices.audit = False
-        notices.dirty.clear()
-        notices.doubled.clear()
-        self.fights.later.clear()
-        self.fights.forget_old()
-        await self._view.find_devices()
+        async with self._lock:
+            await self._repair_node()
+            # What is heard from here on is looked at after this audit.
+            notices.audit = False
+            notices.dirty.clear()
+            notices.doubled.clear()
+            self.fights.later.clear()
+            self.fights.forget_old()
+            await self._view.find_devices()
         attempted = list(self._outcomes.failed.entries)
-        await self._write(*self.compare(await self._view.read()), attempted)
+        have = await self._view.read()
+        async with self._lock:
+            await self._write(*self.compare(have), attempted)
         self.audits += 1
         self._last_audit = self._clock()
         self.audit_at = self._last_audit + self.audit_interval
