@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from flannel_sdk.dataplane.netlink.address import AddressParser, address_dump
@@ -137,6 +137,16 @@ class LinuxKernel:
                     return None
                 raise
             return parser.links[0]
+
+        return await self._call(f"read the device {name}", work)
+
+    async def link_attributes(self, name: str) -> Mapping[str, object]:
+        """Attributes of the kind of a device that ``link`` does not decode; through pyroute2."""
+
+        def work() -> Mapping[str, object]:
+            from flannel_sdk.dataplane.devices import read_attributes
+
+            return read_attributes(name)
 
         return await self._call(f"read the device {name}", work)
 

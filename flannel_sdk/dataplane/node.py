@@ -78,9 +78,15 @@ class Node:
             )
         return lower.ifindex
 
+    async def _look_at(self, device: Device) -> LinkState | None:
+        link = await self._kernel.link(device.name)
+        if link is None or link.attributes or not device.attributes or link.kind != device.kind:
+            return link
+        return link._replace(attributes=await self._kernel.link_attributes(device.name))
+
     async def _ensure_device(self, device: Device) -> int:
         lower = await self._lower(device)
-        link = await self._kernel.link(device.name)
+        link = await self._look_at(device)
         reason = difference(device, link, lower) if link else None
         if link is not None and reason is not None:
             logger.warning("the device %s is remade: %s", device.name, reason)
@@ -157,7 +163,7 @@ class Node:
         """What ``ensure`` would do, as far as it can be known before a device exists."""
         planned = []
         for device in self.devices.values():
-            link = await self._kernel.link(device.name)
+            link = await self._look_at(device)
             lower = await self._kernel.link(device.lower) if device.lower else None
             if link is None:
                 planned.append(PlannedChange("add", "device", f"{device.name} type {device.kind}"))

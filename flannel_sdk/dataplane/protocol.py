@@ -1,7 +1,7 @@
 """What the reconciler needs of a kernel: small enough for a fake to stand in."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from flannel_sdk.dataplane.objects import Device
@@ -26,6 +26,10 @@ class Kernel(Protocol):
 
     async def link(self, name: str) -> LinkState | None:
         """A device by name."""
+        ...
+
+    async def link_attributes(self, name: str) -> Mapping[str, object]:
+        """Attributes of the kind of a device that ``link`` does not decode; slow."""
         ...
 
     async def addresses(self, index: int) -> list[tuple[bytes, int]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 
 from flannel_sdk.dataplane.objects import Device
@@ -88,6 +88,11 @@ class FakeKernel:
         """A device by name."""
         self._check("link")
         return self.links.get(name)
+
+    async def link_attributes(self, name: str) -> Mapping[str, object]:
+        """Those that ``link`` gives."""
+        self._check("link_attributes")
+        return self.links[name].attributes
 
     async def addresses(self, index: int) -> list[tuple[bytes, int]]:
         """The addresses of a device."""

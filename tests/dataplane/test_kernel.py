@@ -132,3 +132,15 @@ async def test_a_cancelled_update_is_finished_by_the_next(netns: Namespace) -> N
         assert await made.plan() == []
         shown = await asyncio.to_thread(netns.ip, "route show proto 102")
         assert shown.count("\n") == 3000
+
+
+async def test_attributes_of_other_kinds_are_compared(netns: Namespace) -> None:
+    wanted = Device("bridge7", "bridge", 1300, None, None, (("br_ageing_time", 12000),))
+    async with reconciler(netns) as made:
+        await made.set_node([wanted])
+        index = device(netns, "bridge7")["ifindex"]
+        await made.set_node([wanted])
+        assert await made.plan() == []
+        assert device(netns, "bridge7")["ifindex"] == index
+        await made.set_node([wanted._replace(attributes=(("br_ageing_time", 13000),))])
+        assert device(netns, "bridge7")["ifindex"] != index
