@@ -12,6 +12,7 @@ from flannel_sdk.dataplane.netlink.constants import (
     NDA_LLADDR,
     NLM_F_CREATE,
     NLM_F_DUMP,
+    NLM_F_DUMP_FILTERED,
     NLM_F_MULTI,
     NLM_F_REPLACE,
     NLM_F_REQUEST,
@@ -48,12 +49,17 @@ _HEADS: Final = {
 _SHAPES: Final = {size: Struct(f"=8sI20s{size}s4s6s2x") for size in (4, 16)}
 _Shape = tuple[Callable[..., bytes], bytes, bytes]
 _MAC_HEADER: Final = ATTRIBUTE.pack(10, NDA_LLADDR)
-_IPV4_HEADER: Final = ATTRIBUTE.pack(8, NDA_DST)
-_MULTI: Final = HEAD.pack(0, RTM_NEWNEIGH, NLM_F_MULTI)[4:]
+_MULTI: Final = frozenset(
+    HEAD.pack(0, RTM_NEWNEIGH, flags)[4:]
+    for flags in (NLM_F_MULTI, NLM_F_MULTI | NLM_F_DUMP_FILTERED)
+)
 _RTN_UNICAST: Final = 1
 _NTF_PROXY: Final = 0x8
 _DEFAULT_MAC: Final = bytes(6)
-_FDB: Final = Struct("=I4s8x12s4s6s2x4s4s")
+_DUMPED: Final = [
+    (Struct(f"=I4s8x12s4s6s2x4s{size}s"), ATTRIBUTE.pack(4 + size, NDA_DST)) for size in (4, 16)
+]
+"""A forwarding entry as it is dumped, for each family of its destination."""
 
 
 def _shape(verb: str, family: int, index: int, flags: int, size: int) -> _Shape:
@@ -109,7 +115,6 @@ class NeighbourParser:
         self.index = index
         self._unpack = Struct(f"=I4s8x12s4s{size}s4s6s").unpack_from
         self._expected = (
-            _MULTI,
             NDMSG.pack(family, index, NUD_PERMANENT, 0, _RTN_UNICAST),
             ATTRIBUTE.pack(4 + size, NDA_DST),
             _MAC_HEADER,
@@ -118,11 +123,11 @@ class NeighbourParser:
 
     def fast(self, buffer: Buffer, offset: int, end: int) -> int:
         """Read messages of the usual layout; returns where the first unusual one starts."""
-        multi, body, destination, lladdr = self._expected
+        body, destination, lladdr = self._expected
         unpack, rows, last = self._unpack, self.rows, end - self._shortest
         while offset <= last:
             length, head, ndmsg, first, address, second, mac = unpack(buffer, offset)
-            if head != multi or ndmsg != body or first != destination or second != lladdr:
+            if head not in _MULTI or ndmsg != body or first != destination or second != lladdr:
                 break
             rows[address] = mac
             offset += length + 3 & ~3
@@ -148,15 +153,19 @@ class FdbParser:
 
     def fast(self, buffer: Buffer, offset: int, end: int) -> int:
         """Read messages of the usual layout; returns where the first unusual one starts."""
-        rows, body, last = self.dump.rows, self._body, end - _FDB.size
-        unpack = _FDB.unpack_from
+        for shape, expected in _DUMPED:
+            offset = self._run(buffer, offset, end, shape, expected)
+        return offset
+
+    def _run(self, buffer: Buffer, offset: int, end: int, shape: Struct, expected: bytes) -> int:
+        rows, body, last, unpack = self.dump.rows, self._body, end - shape.size, shape.unpack_from
         while offset <= last:
             length, head, ndmsg, first, mac, second, destination = unpack(buffer, offset)
             if (
-                head != _MULTI
+                head not in _MULTI
                 or ndmsg != body
                 or first != _MAC_HEADER
-                or second != _IPV4_HEADER
+                or second != expected
                 or mac in rows
                 or mac[0] & 1
                 or mac == _DEFAULT_MAC

@@ -46,8 +46,11 @@ _SHAPES: Final = {size: Struct(f"=8sI16sI4sI4s{size}s") for size in (4, 16)}
 _OIF: Final = ATTRIBUTE.pack(8, NHA_OIF)
 _ID: Final = ATTRIBUTE.pack(8, NHA_ID)
 _MULTI: Final = HEAD.pack(0, RTM_NEWNEXTHOP, NLM_F_MULTI)[4:]
-_IPV4_GATEWAY: Final = ATTRIBUTE.pack(8, NHA_GATEWAY)
-_DUMPED: Final = Struct("=I4s8xBBBBI4sI4sI4s4s")
+_DUMPED: Final = [
+    (Struct(f"=I4s8xBBBBI4sI4sI4s{size}s"), ATTRIBUTE.pack(4 + size, NHA_GATEWAY))
+    for size in (4, 16)
+]
+"""A nexthop as it is dumped, for each family of its gateway."""
 
 
 def _middle(family: int, onlink: bool) -> bytes:
@@ -108,18 +111,23 @@ class NexthopParser:
 
     def fast(self, buffer: Buffer, offset: int, end: int) -> int:
         """Read messages of the usual layout; returns where the first unusual one starts."""
-        vias, ids, last, unpack = self.vias, self._ids, end - _DUMPED.size, _DUMPED.unpack_from
+        for shape, expected in _DUMPED:
+            offset = self._run(buffer, offset, end, shape, expected)
+        return offset
+
+    def _run(self, buffer: Buffer, offset: int, end: int, shape: Struct, expected: bytes) -> int:
+        vias, ids, size, unpack = self.vias, self._ids, shape.size, shape.unpack_from
+        last = end - size
         while offset <= last:
-            (length, head, family, _, protocol, _, flags, h_id, nexthop_id, h_oif, index, h_gw,
+            (length, head, _, _, protocol, _, flags, h_id, nexthop_id, h_oif, index, h_gateway,
              gateway) = unpack(buffer, offset)  # fmt: skip
             if (
                 head != _MULTI
-                or family != 2
                 or protocol != ROUTE_PROTOCOL
                 or h_id != _ID
                 or h_oif != _OIF
-                or h_gw != _IPV4_GATEWAY
-                or length != _DUMPED.size
+                or h_gateway != expected
+                or length != size
                 or nexthop_id not in ids
             ):
                 break

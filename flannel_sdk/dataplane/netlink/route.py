@@ -9,6 +9,7 @@ from flannel_sdk.dataplane.netlink.constants import (
     IPV6_DEFAULT_METRIC,
     NLM_F_CREATE,
     NLM_F_DUMP,
+    NLM_F_DUMP_FILTERED,
     NLM_F_MULTI,
     NLM_F_REPLACE,
     NLM_F_REQUEST,
@@ -144,7 +145,10 @@ def route_dump(family: int, sequence: int, *, index: int = 0) -> bytes:
     return message(RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, sequence, body)
 
 
-_MULTI: Final = HEAD.pack(0, RTM_NEWROUTE, NLM_F_MULTI)[4:]
+_MULTI: Final = frozenset(
+    HEAD.pack(0, RTM_NEWROUTE, flags)[4:]
+    for flags in (NLM_F_MULTI, NLM_F_MULTI | NLM_F_DUMP_FILTERED)
+)
 _MAIN: Final = word(RTA_TABLE, RT_TABLE_MAIN)
 _REST: Final = bytes([0, 0, RT_TABLE_MAIN, ROUTE_PROTOCOL, RT_SCOPE_UNIVERSE, RTN_UNICAST])
 _METRIC: Final = word(RTA_PRIORITY, IPV6_DEFAULT_METRIC)
@@ -172,7 +176,7 @@ class RouteParser:
             (length, head, _, bits, rest, _, table, destination, address, metric, h_id,
              nexthop_id) = unpack(buffer, offset)  # fmt: skip
             if (
-                head != _MULTI
+                head not in _MULTI
                 or rest != _REST
                 or table != _MAIN
                 or destination != expected
