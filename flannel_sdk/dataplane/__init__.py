@@ -12,6 +12,7 @@ from flannel_sdk.dataplane.objects import (
     Route,
 )
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL, Ownership
+from flannel_sdk.dataplane.protocol import Kernel
 from flannel_sdk.dataplane.reconciler import Reconciler
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Device",
     "FdbEntry",
     "InterfaceAddress",
+    "Kernel",
     "KernelObject",
     "LinuxKernel",
     "Neighbour",

@@ -15,8 +15,8 @@ from flannel_sdk.dataplane.netlink.link import (
     link_request,
     vxlan_creation,
 )
-from flannel_sdk.dataplane.netlink.lookup import LookupParser, lookup_request
-from flannel_sdk.dataplane.netlink.messages import Answer
+from flannel_sdk.dataplane.netlink.lookup import lookup_request, parse_lookup
+from flannel_sdk.dataplane.netlink.messages import Answer, Buffer
 from flannel_sdk.dataplane.netlink.monitor import Monitor
 from flannel_sdk.dataplane.netlink.neighbour import (
     FdbParser,
@@ -256,21 +256,26 @@ class LinuxKernel:
         """The way that the kernel takes to each address now; those it has none for are absent."""
 
         def work() -> dict[IPAddress, ResolvedRoute]:
-            found: dict[IPAddress, ResolvedRoute] = {}
+            channel = self._socket()
+            first = channel.reserve(len(addresses))
+            ways: dict[IPAddress, tuple[int, IPAddress | None, int]] = {}
+
+            def take(position: int, buffer: Buffer, offset: int, end: int) -> None:
+                way = parse_lookup(buffer, offset, end)
+                if way is not None:
+                    ways[addresses[position]] = way
+
+            requests = [lookup_request(one, first + n) for n, one in enumerate(addresses)]
+            channel.ask_each(requests, first, take)
             names: dict[int, str] = {}
-            for address in addresses:
-                try:
-                    parser = self._ask(lambda n, a=address: lookup_request(a, n), LookupParser)  # type: ignore[misc]  # bound now
-                except OSError:
-                    continue
-                if parser.way is None:
-                    continue
-                index, gateway, ways = parser.way
+            for index in {way[0] for way in ways.values()}:
                 with contextlib.suppress(OSError):
-                    if index not in names:
-                        names[index] = socket.if_indextoname(index)
-                    found[address] = ResolvedRoute(names[index], gateway, ways)
-            return found
+                    names[index] = socket.if_indextoname(index)
+            return {
+                address: ResolvedRoute(names[index], gateway, count)
+                for address, (index, gateway, count) in ways.items()
+                if index in names
+            }
 
         return await self._call("look up routes", work)
 

@@ -75,6 +75,19 @@ async def test_look_ups_of_routes(netns: Namespace) -> None:
     }
 
 
+async def test_many_look_ups_at_once(netns: Namespace) -> None:
+    add_underlay(netns)
+    inside = [IPAddress((0xC0A80002 + n).to_bytes(4, "big")) for n in range(1000)]
+    outside = [IPAddress((0x08080000 + n).to_bytes(4, "big")) for n in range(1000)]
+    mixed = [address for pair in zip(inside, outside, strict=True) for address in pair]
+    kernel = LinuxKernel(netns.path)
+    found = await kernel.lookup_routes(mixed)
+    none = await kernel.lookup_routes([])
+    await kernel.aclose()
+    assert found == dict.fromkeys(inside, ResolvedRoute("eth0", None, 1))
+    assert none == {}
+
+
 async def test_our_own_requests_are_not_reported(netns: Namespace) -> None:
     add_underlay(netns)
     async with reconciler(netns) as made:

@@ -11,7 +11,6 @@ from flannel_sdk.dataplane.netlink.constants import (
     RTA_MULTIPATH,
     RTA_OIF,
     RTM_GETROUTE,
-    RTM_NEWROUTE,
     RTN_UNICAST,
 )
 from flannel_sdk.dataplane.netlink.messages import Buffer, attribute, attributes, message, number
@@ -57,19 +56,3 @@ def _first_way(payload: bytes) -> tuple[int, IPAddress | None, int] | None:
         count += 1
         offset += length + 3 & ~3
     return None if first is None else (*first, count)
-
-
-class LookupParser:
-    """Takes the answer to one lookup."""
-
-    def __init__(self) -> None:
-        self.kind = RTM_NEWROUTE
-        self.way: tuple[int, IPAddress | None, int] | None = None
-
-    def fast(self, _buffer: Buffer, offset: int, _end: int) -> int:
-        """No usual layout."""
-        return offset
-
-    def slow(self, buffer: Buffer, offset: int, end: int) -> None:
-        """Read the one message."""
-        self.way = parse_lookup(buffer, offset, end)

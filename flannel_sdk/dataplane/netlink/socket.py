@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, Protocol
 
@@ -12,6 +12,8 @@ from flannel_sdk.dataplane.netlink.sendmmsg import send_all
 
 _BUFFER: Final = 8 << 20
 _ANSWER_SIZE: Final = 2048
+_QUESTIONS: Final = 64
+"""Requests with an answer each that go out at once: all answers find room."""
 _DATAGRAM: Final = 256
 """Messages; more in one datagram make the kernel slower, fewer too."""
 _FLAGS: Final = Struct("=H")
@@ -111,6 +113,29 @@ class RequestSocket:
                     if sequence == last:
                         return
                 offset += length + 3 & ~3
+
+    def ask_each(
+        self, requests: Sequence[bytes], first: int, take: Callable[[int, Buffer, int, int], None]
+    ) -> None:
+        """Send requests that have one answer each; ``take`` gets the position and the message.
+
+        Those that are refused have none.
+        """
+        for start in range(0, len(requests), _QUESTIONS):
+            batch = requests[start : start + _QUESTIONS]
+            self._socket.send(b"".join(batch))
+            missing = len(batch)
+            while missing:
+                end = self._socket.recv_into(self._buffer)
+                offset = 0
+                while offset + 16 <= end:
+                    length, kind, _, sequence, _ = HEADER.unpack_from(self._buffer, offset)
+                    position = sequence - first
+                    if start <= position < start + len(batch):
+                        missing -= 1
+                        if kind != c.NLMSG_ERROR:
+                            take(position, self._buffer, offset, offset + length)
+                    offset += max(length, 16) + 3 & ~3
 
     def ask(self, request: bytes, sequence: int, parser: DumpParser) -> None:
         """Send one request and parse its answers; OSError with the kernel's reason if refused."""
