@@ -9,6 +9,8 @@ from flannel_sdk.dataplane.requests import Failure, Operation
 
 _CHUNK = 4096
 _DEPTH = 2
+_MANY = 512
+_MOMENT = 0.0005
 
 
 class Pipeline:
@@ -38,10 +40,13 @@ class Pipeline:
             await self._submit(batch)
 
     async def _submit(self, batch: list[Operation]) -> None:
-        self.written += sum(len(operation.rows) for operation in batch)
+        rows = sum(len(operation.rows) for operation in batch)
+        self.written += rows
+        idle = not self._flying
         self._flying.append(self._kernel.submit(batch))
-        # Let the kernel thread take it before the next chunk is encoded.
-        await asyncio.sleep(0)
+        # A thread that has just been woken gets the GIL from a busy one after 5 ms only: be idle
+        # for a moment, so that it starts. Few rows are waited for anyway.
+        await asyncio.sleep(_MOMENT if idle and rows > _MANY else 0)
         while len(self._flying) > _DEPTH:
             self.failures += await self._flying.popleft()
 
