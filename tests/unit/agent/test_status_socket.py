@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flannel_sdk.agent.status_socket import serve_status
+from flannel_sdk.agent.status_socket import Answer, serve_status
 from flannel_sdk.errors import KernelRefused, PermanentError
 
 
@@ -18,6 +18,14 @@ async def facts() -> object:
 
 async def broken() -> object:
     raise KernelRefused("the kernel said no", 1)
+
+
+async def defective() -> object:
+    raise ZeroDivisionError("a plugin's defect")
+
+
+async def unprintable() -> object:
+    return {"when": object()}
 
 
 ANSWERS = {"status": facts, "plan": broken}
@@ -59,6 +67,37 @@ async def test_what_cannot_be_answered_is_one_sentence(
         answer = await ask(path, line)
     assert isinstance(answer, dict)
     assert sentence in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"), [(defective, "ZeroDivisionError"), (unprintable, "TypeError")]
+)
+async def test_a_defect_of_a_plugin_is_answered_with_a_sentence(
+    tmp_path: Path, answer: Answer, sentence: str
+) -> None:
+    path = tmp_path / "agent.sock"
+    async with serve_status(path, {"status": answer}):
+        reply = await ask(path, b'{"command": "status"}\n')
+    assert isinstance(reply, dict)
+    assert sentence in reply["error"]
+
+
+async def test_a_file_that_is_no_socket_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("not ours")
+    with pytest.raises(PermanentError, match="no socket"):
+        async with serve_status(path, ANSWERS):
+            pass
+    assert path.read_text() == "not ours"
+
+
+async def test_the_socket_of_another_agent_is_not_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as another:
+        async with serve_status(path, ANSWERS):
+            path.rename(tmp_path / "moved")
+            another.bind(str(path))
+        assert path.exists()
 
 
 async def test_endless_request_and_silent_client_harm_nobody(tmp_path: Path) -> None:
