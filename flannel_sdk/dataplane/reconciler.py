@@ -168,6 +168,7 @@ class Reconciler:
             "audits": self._repair.audits,
             "written": self._outcomes.written,
             "nexthop_objects": self._lowering.nexthops,
+            "absent_devices": self._view.absent_devices(),
             "node_problem": self._repair.node_problem,
         }
 

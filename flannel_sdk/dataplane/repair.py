@@ -26,8 +26,11 @@ logger = logging.getLogger(__name__)
 _MANY = 64
 """Keys changed by others at once, above which comparing everything is cheaper and surer."""
 _FREE_AUDITS = 3
+_FREE_NODE_REPAIRS = 5
+_NODE_PAUSE = 1.0
+"""Seconds at least between two repairs of devices once there were so many."""
 _CALM = 10.0
-"""Seconds in which so many audits for that reason are made without delay."""
+"""Seconds in which so many of either are made without delay."""
 _AUDIT_PAUSE = 1.0
 """Seconds at least between two audits because of lost notices."""
 
@@ -66,6 +69,7 @@ class Repair:
         self._troubles: Backoff[str] = Backoff(clock, longest=5.0)
         self._last_audit = -inf
         self._mass_audits: list[float] = []
+        self._node_repairs: list[float] = []
         self.fights = Fights(clock)
         self.complete = False
         """True once the whole set of peers is known: only then is anything pruned."""
@@ -135,6 +139,9 @@ class Repair:
 
     async def _repair_node(self) -> None:
         """Bring back devices and addresses; a problem is kept and tried again."""
+        if self._node_is_fought_over():
+            self._troubles.failed("fight", "somebody else keeps changing the devices")
+            return
         try:
             written = await self._node.ensure()
         except KernelError as error:
@@ -146,8 +153,17 @@ class Repair:
             self._outcomes.written += sum(written.values())
             if "device" in written:
                 self._notices.audit = True
+            if written:
+                self._node_repairs.append(self._clock())
             self._troubles.succeeded("node")
+            self._troubles.succeeded("fight")
             self.node_problem = None
+
+    def _node_is_fought_over(self) -> bool:
+        now = self._clock()
+        self._node_repairs = [time for time in self._node_repairs if now - time < _CALM]
+        many = len(self._node_repairs) >= _FREE_NODE_REPAIRS
+        return many and now - self._node_repairs[-1] < _NODE_PAUSE
 
     async def audit(self) -> None:
         """Compare everything and write the differences."""

@@ -38,6 +38,10 @@ class KernelView:
             await self._kernel.subscribe(self._notices.take)
             self._listening = True
 
+    def absent_devices(self) -> list[str]:
+        """Devices that objects wait for, sorted."""
+        return sorted(name for name, link in self._links.items() if link is None)
+
     def _names(self) -> set[str]:
         names = {*self._node.devices, *self._ownership.devices, *self._route_devices}
         return names | self._desired.neighbours.keys() | self._desired.fdb.keys()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from flannel_sdk.dataplane import Reconciler
+from flannel_sdk.dataplane import Ownership, Reconciler, Route
 from flannel_sdk.errors import KernelRefused
 from flannel_sdk.model import Family
 from flannel_sdk.testing.namespaces import Namespace
@@ -171,6 +171,19 @@ async def test_somebody_who_fights_us_is_met_ever_later(netns: Namespace) -> Non
         await eventually(lambda: holds(netns, peers(3)))
 
 
+async def test_somebody_who_fights_for_the_device_is_met_ever_later(netns: Namespace) -> None:
+    add_underlay(netns)
+    async with reconciler(netns, running=True) as made:
+        await settled(netns, made)
+        for number in range(40):
+            mac = f"02:66:00:00:00:{number:02x}"
+            await asyncio.to_thread(netns.ip, f"link set {DEVICE} address {mac}")
+        repaired = made.status()["repaired"]
+        assert isinstance(repaired, dict)
+        assert repaired["device"] <= 8, "5 at once, then one a second"
+        await eventually(lambda: whole(netns))
+
+
 async def test_a_change_unheard_is_found_by_the_audit(netns: Namespace) -> None:
     add_underlay(netns)
     async with reconciler(netns, running=True, audit_interval=0.2) as made:
@@ -178,6 +191,16 @@ async def test_a_change_unheard_is_found_by_the_audit(netns: Namespace) -> None:
         netns.ip(f"neigh add 10.0.9.0 lladdr 02:00:00:00:00:09 dev {DEVICE} nud permanent")
         netns.bridge(f"fdb add 02:00:00:00:00:09 dev {DEVICE} dst 192.168.0.9 self permanent")
         await eventually(lambda: "10.0.9.0" not in neighbours(netns) and len(fdb(netns)) == 3)
+
+
+async def test_routes_wait_for_their_device(netns: Namespace) -> None:
+    one = peers(1)[0]
+    async with reconciler(netns, running=True, ownership=Ownership()) as made:
+        await made.update([(one.key, [Route(one.subnet, "eth0", one.public)])], full=True)
+        assert made.status()["absent_devices"] == ["eth0"]
+        await asyncio.to_thread(add_underlay, netns)
+        await eventually(lambda: str(one.subnet) in routes(netns))
+        assert made.status()["absent_devices"] == []
 
 
 async def test_a_missing_lower_device_is_one_sentence(netns: Namespace) -> None:
