@@ -1,12 +1,11 @@
 """How ``flannel-sdk lab`` tells people what it does and finds: progress, nodes, pings."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 
-from flannel_sdk.cli.tables import Column, print_table
+from flannel_sdk.cli.tables import Column, print_table, remaining
 from flannel_sdk.lab.ping import Matrix
 from flannel_sdk.lab.reports import NodeReport
 from flannel_sdk.model import Family
@@ -46,7 +45,7 @@ def print_leases(reports: Sequence[NodeReport]) -> None:
     print_table(
         ["node", "public IP", "subnet", "pod", Column("MTU", right=True), "expires"],
         [
-            (report.node, underlay, subnet, pod, report.mtu, _remaining(report.lease_expires))
+            (report.node, underlay, subnet, pod, report.mtu, remaining(report.lease_expires))
             for report in reports
             for underlay, subnet, pod in _by_family(report)
         ],
@@ -124,7 +123,3 @@ def _by_family(report: NodeReport) -> Iterator[tuple[str, str, str]]:
     """Underlay address, subnet and pod address; the latter two empty until there is a lease."""
     underlay = [address.partition("/")[0] for address in report.underlay]
     yield from zip_longest(underlay, report.subnets, report.pod, fillvalue="")
-
-
-def _remaining(expires: float | None) -> str:
-    return "never" if expires is None else f"in {(expires - time.time()) / 3600:.0f} h"

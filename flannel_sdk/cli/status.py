@@ -3,10 +3,11 @@
 import argparse
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from flannel_sdk.cli.tables import print_json, print_table
+from flannel_sdk.cli.tables import print_json, print_table, remaining
 from flannel_sdk.errors import PermanentError
 
 DEFAULT_STATUS_SOCKET = Path("/run/flannel/flannel-sdk.sock")
@@ -61,20 +62,49 @@ def ask(path: Path, command: str) -> object:
 
 
 def _print_status(answer: dict[str, object]) -> None:
-    print_table(["what", "value"], _rows("", answer))
+    print_table(["what", "value"], status_rows(answer))
 
 
-def _rows(prefix: str, facts: dict[str, object]) -> list[tuple[str, object]]:
-    """Nested facts as ``outer.inner`` rows."""
-    rows: list[tuple[str, object]] = []
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            rows.extend(_rows(f"{prefix}{name}.", value))
-        elif isinstance(value, list):
-            rows.append((prefix + name, ", ".join(map(str, value))))
-        else:
-            rows.append((prefix + name, value))
+def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
+    """The facts that people ask for first; ``--json`` has all of them."""
+    interface, lease = _facts(answer, "interface"), _facts(answer, "lease")
+    feed, keeper = _facts(answer, "feed"), _facts(answer, "keeper")
+    plane = _facts(answer, "dataplane")
+    rows: list[tuple[str, object]] = [
+        ("state", answer.get("state")),
+        ("store", answer.get("store")),
+        ("backend", answer.get("backend")),
+    ]
+    if interface:
+        rows.append(("underlay", f"{interface['name']} ({_joined(interface['public_ips'])})"))
+    if lease:
+        rows.append(("subnets", _joined(lease["subnets"])))
+        rows.append(("lease ends", remaining(cast("float | None", lease["expires_at"]))))
+        rows.append(("MTU", answer.get("mtu")))
+    if keeper:
+        rows.append(("lease lost and retaken", keeper["reacquisitions"]))
+    if feed:
+        rows.append(("peers", feed["peers"]))
+        rows.append(("entries refused", _counted(_facts(feed, "refused"))))
+        rows.append(("entries malformed", feed["malformed"]))
+    if plane:
+        failed = _facts(plane, "failed")
+        refused = _facts(_facts(plane, "peers"), "refused")
+        rows.append(("peers the backend refuses", _counted(refused)))
+        rows.append(("kernel objects", _counted(_facts(plane, "desired"))))
+        rows.append(("failed in the kernel", _counted(_facts(failed, "reasons")) or 0))
+        rows.append(("repaired in the kernel", _counted(_facts(plane, "repaired")) or 0))
     return rows
+
+
+def _facts(facts: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = facts.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _counted(counts: Mapping[str, object]) -> str:
+    """``3 route, 3 neighbour``; empty where there is nothing."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def _print_peers(peers: list[dict[str, object]]) -> None:

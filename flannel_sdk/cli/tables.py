@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TextIO
 
@@ -41,6 +42,18 @@ def print_table(
 def print_json(value: object, *, file: TextIO | None = None) -> None:
     """Print ``value`` as indented JSON for programs."""
     print(json.dumps(value, indent=2, ensure_ascii=False), file=file)
+
+
+def remaining(expires_at: float | None) -> str:
+    """When a Unix time comes: ``in 23 h``, ``in 5 min``, ``expired``; ``never`` for None."""
+    if expires_at is None:
+        return "never"
+    seconds = expires_at - time.time()
+    if seconds < 0:
+        return "expired"
+    if seconds < 3600:
+        return f"in {seconds / 60:.0f} min"
+    return f"in {seconds / 3600:.0f} h"
 
 
 def _cell(value: object) -> str:

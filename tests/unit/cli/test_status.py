@@ -1,0 +1,121 @@
+"""What status, peers and plan print, and what they say where no daemon answers."""
+
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flannel_sdk.cli import main
+from flannel_sdk.cli.status import status_rows
+from flannel_sdk.cli.tables import remaining
+
+STATUS = {
+    "state": "running",
+    "store": "sqlite:/var/lib/flannel/net.db",
+    "backend": "vxlan",
+    "interface": {"name": "eth0", "mtu": 1500, "public_ips": ["192.0.2.1"]},
+    "lease": {"subnets": ["10.5.1.0/24"], "expires_at": None},
+    "mtu": 1450,
+    "feed": {"peers": 2, "refused": {"it overlaps": 1}, "malformed": 0},
+    "keeper": {"renewals": 1, "reacquisitions": 0},
+    "dataplane": {
+        "desired": {"route": 2, "neighbour": 2, "device": 0},
+        "failed": {"count": 0, "reasons": {}},
+        "repaired": {"route": 3},
+        "peers": {"known": 2, "refused": {}},
+    },
+}
+
+
+def test_status_says_first_what_people_ask_first() -> None:
+    rows = dict(status_rows(STATUS))
+    assert rows["underlay"] == "eth0 (192.0.2.1)"
+    assert rows["lease ends"] == "never"
+    assert rows["entries refused"] == "1 it overlaps"
+    assert rows["kernel objects"] == "2 route, 2 neighbour"
+    assert rows["repaired in the kernel"] == "3 route"
+    assert rows["failed in the kernel"] == 0
+
+
+def test_status_of_a_daemon_that_just_started() -> None:
+    starting = dict.fromkeys(STATUS) | {"state": "starting", "store": "memory:x"}
+    assert dict(status_rows(starting)) == {
+        "state": "starting",
+        "store": "memory:x",
+        "backend": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1, "expired"), (301, "in 5 min"), (86399, "in 24 h")]
+)
+def test_remaining_time_in_words(seconds: float, words: str) -> None:
+    assert remaining(time.time() + seconds) == words
+
+
+def serve_once(path: Path, answer: object) -> threading.Thread:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with listener, connection:
+            connection.recv(1000)
+            connection.sendall(json.dumps(answer).encode() + b"\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+PEER = {
+    "subnets": ["10.5.2.0/24"],
+    "public_ips": ["192.0.2.2"],
+    "backend": "vxlan",
+    "backend_data": ['{"VNI":1}'],
+}
+CHANGE = {"action": "add", "kind": "route", "subject": "10.5.2.0/24 via 10.5.2.0"}
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "shown"),
+    [
+        ("peers", [PEER], "192.0.2.2"),
+        ("plan", [CHANGE], "+  route  10.5.2.0/24 via 10.5.2.0"),
+        ("plan", [], "nothing to change"),
+        ("status", STATUS, "10.5.1.0/24"),
+    ],
+)
+def test_answers_are_tables_for_people_and_json_for_programs(
+    command: str,
+    answer: object,
+    shown: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number, flags in enumerate([[], ["--json"]]):
+        path = tmp_path / f"{number}.sock"
+        thread = serve_once(path, answer)
+        assert main([command, "--status-socket", str(path), *flags]) == 0
+        thread.join()
+        out = capsys.readouterr().out
+        if flags:
+            assert json.loads(out) == answer
+        else:
+            assert shown in out
+
+
+def test_no_daemon_and_an_error_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--status-socket", str(tmp_path / "none.sock")]) == 1
+    assert "is flannel-sdk daemon running" in capsys.readouterr().err
+    path = tmp_path / "agent.sock"
+    thread = serve_once(path, {"error": "there is no plan"})
+    assert main(["plan", "--status-socket", str(path)]) == 1
+    thread.join()
+    assert capsys.readouterr().err == "flannel-sdk: there is no plan\n"
