@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from flannel_sdk.errors import StoreCorrupt, StoreError, StoreUnavailable
@@ -119,6 +120,8 @@ class SqliteStorage:
             isolation_level=None,
             timeout=_BUSY_SECONDS,
         )
+        # A key that is no UTF-8 hides itself, and must not make all others unreadable.
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
             self._refuse_foreign(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
