@@ -5,11 +5,12 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 from flannel_sdk.engine.backoff import Backoff, Complaint, retry
-from flannel_sdk.errors import LeaseLost, RetryableError
+from flannel_sdk.errors import LeaseLost, RetryableError, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager
-from flannel_sdk.model import Lease, LeaseAttrs, LeaseGone, Subnets
+from flannel_sdk.model import Lease, LeaseAttrs, LeaseGone, Subnets, encode_attrs
 
 _log = logging.getLogger(__name__)
 
@@ -19,12 +20,21 @@ LONGEST_SLEEP = 60.0
 FIRST_RENEWAL_RETRY = 1.0
 """Seconds; a renewal that failed has a margin of an hour to succeed in."""
 
+CALM_SECONDS = 300.0
+"""A lease that is lost again, or overwritten again, sooner than this is contested: wait first."""
+
+FIRST_CONTEST_WAIT = 1.0
+"""Seconds; without them two nodes with one public IP would write without a pause, and a node whose
+own entry is never recognised would lease subnet after subnet."""
+
 
 class LeaseKeeper:
     """Holds one lease in one store for as long as ``run`` runs; a LeaseAcquirer for the backend.
 
-    A lease that is lost is acquired again at once, with the same subnet if it is free. A backend is
-    not called back: whoever runs the network waits for ``subnets_changed`` and registers again.
+    A lease that is lost is acquired again at once, with the same subnet if it is free. What
+    somebody else wrote into it is replaced by what the backend published. Each further time comes
+    later, so that a contest costs little. A backend is not called back: whoever runs the network
+    waits for ``subnets_changed`` and registers again.
     """
 
     def __init__(
@@ -42,6 +52,9 @@ class LeaseKeeper:
         self._renew_at: float | None = None
         self._reacquiring = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._published: LeaseAttrs | None = None
+        self._contest = Backoff(first=FIRST_CONTEST_WAIT, limit=60.0)
+        self._contested_at = -CALM_SECONDS
         self._renewals = 0
         self._reacquisitions = 0
         self._last_error: str | None = None
@@ -56,6 +69,7 @@ class LeaseKeeper:
     async def acquire_lease(self, attrs: LeaseAttrs) -> Lease:
         """Acquire, or publish other attributes for the lease held; what can heal is waited out."""
         previous = self._lease.subnets if self._lease else self._previous
+        self._published = attrs
         lease = await retry(
             f"acquiring a lease from {self._store.name}",
             lambda: self._store.acquire_lease(attrs, previous),
@@ -144,11 +158,35 @@ class LeaseKeeper:
                             await self._reacquire(self.lease, state.reason)
                             break
                         if state.lease.revision > self.lease.revision:
-                            self._set(state.lease)
+                            await self._take_over(state.lease)
+                    else:
+                        raise StoreUnavailable("the watch of our own lease ended")
             except RetryableError as error:
                 delay = backoff.next_delay()
                 complaint.failed(error, delay)
                 await asyncio.sleep(delay)
+
+    async def _take_over(self, found: Lease) -> None:
+        """Take the entry's expiry and revision; what it publishes stays what our backend said."""
+        published = self._published
+        if published is None or encode_attrs(found.attrs) == encode_attrs(published):
+            self._set(found)
+            return
+        _log.warning(
+            "somebody changed what our lease publishes (is there another node with our public IP?);"
+            " publishing ours again"
+        )
+        await self._pause_if_contested()
+        ours = await self._store.renew_lease(replace(found, attrs=self._published or published))
+        if self.lease.subnets == ours.subnets:
+            self._set(ours)
+
+    async def _pause_if_contested(self) -> None:
+        if time.monotonic() - self._contested_at >= CALM_SECONDS:
+            self._contest.reset()
+        else:
+            await asyncio.sleep(self._contest.next_delay())
+        self._contested_at = time.monotonic()
 
     async def _reacquire(self, lost: Lease, reason: str) -> None:
         async with self._reacquiring:
@@ -156,6 +194,7 @@ class LeaseKeeper:
                 return  # the other task was faster
             _log.warning("the lease was lost (%s); acquiring it again", reason)
             self._reacquisitions += 1
+            await self._pause_if_contested()
             await self.acquire_lease(lost.attrs)
 
     def status(self) -> Mapping[str, object]:

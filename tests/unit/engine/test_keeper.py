@@ -17,6 +17,8 @@ from flannel_sdk.model import (
     IPAddress,
     Lease,
     LeaseAttrs,
+    LeaseGone,
+    LeaseHeld,
     LeaseSnapshot,
     LeaseState,
     Prefix,
@@ -127,6 +129,7 @@ class FlakyStore:
         self.name = "flaky"
         self.failures: list[Exception] = []
         self.watch_failures: list[Exception] = []
+        self.states: list[LeaseState] = []
 
     async def acquire_lease(self, wanted: LeaseAttrs, previous: object = None) -> Lease:
         if self.failures:
@@ -141,6 +144,9 @@ class FlakyStore:
     async def watch_lease(self, lease: Lease) -> AsyncGenerator[LeaseState, None]:
         if self.watch_failures:
             raise self.watch_failures.pop(0)
+        if self.states:
+            yield self.states.pop(0)
+            return
         async for state in self.store.watch_lease(lease):
             yield state
 
@@ -161,3 +167,54 @@ async def test_an_unavailable_store_is_waited_out_at_each_step(
         async with running(keeper):
             await until(keeper, reacquisitions=1)
             await until(keeper, renewals=1, last_error=None)
+
+
+async def test_what_somebody_wrote_into_our_lease_is_replaced_by_what_we_publish() -> None:
+    async with two_stores() as (ours, theirs):
+        keeper = LeaseKeeper(ours)
+        first = await keeper.acquire_lease(attrs())
+        async with running(keeper):
+            wrong = Lease(
+                first.subnets, attrs(data='{"VNI":666}'), first.expires_at, first.revision
+            )
+            overwritten = await theirs.renew_lease(wrong)
+            await eventually(lambda: keeper.lease.revision > overwritten.revision, "published")
+            async with aclosing(theirs.watch_lease(first)) as states:
+                state = await anext(states)
+        assert isinstance(state, LeaseHeld)
+        assert state.lease.attrs == keeper.lease.attrs == attrs()
+
+
+async def test_two_nodes_with_one_public_ip_do_not_write_without_a_pause() -> None:
+    async with two_stores() as (ours, theirs):
+        first, second = LeaseKeeper(ours), LeaseKeeper(theirs)
+        await first.acquire_lease(attrs())
+        async with running(first):
+            await second.acquire_lease(attrs(data='{"VNI":2}'))
+            async with running(second):
+                await eventually(lambda: first.lease.revision > 3, "written back")
+                before = max(first.lease.revision, second.lease.revision)
+                await asyncio.sleep(0.3)
+                assert max(first.lease.revision, second.lease.revision) <= before + 1
+
+
+async def test_a_node_whose_own_lease_is_never_recognised_does_not_drain_the_network() -> None:
+    async with two_stores() as (ours, _):
+        flaky = FlakyStore(ours)
+        flaky.states = [LeaseGone("gone")] * 100
+        keeper = LeaseKeeper(flaky)  # type: ignore[arg-type]  # used methods only
+        await keeper.acquire_lease(attrs())
+        async with running(keeper):
+            await until(keeper, reacquisitions=2)
+            await asyncio.sleep(0.3)
+            await until(keeper, reacquisitions=2)
+
+
+async def test_a_watch_that_ends_is_taken_up_again_and_does_not_stop_the_event_loop() -> None:
+    async with two_stores() as (ours, _):
+        keeper = LeaseKeeper(ours)
+        await keeper.acquire_lease(attrs())
+        async with asyncio.timeout(5), running(keeper):
+            await asyncio.sleep(0)
+            await ours.aclose()
+            await asyncio.sleep(0.1)
