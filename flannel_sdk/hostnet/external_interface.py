@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from flannel_sdk.errors import ConfigError, InterfaceUnavailable
 from flannel_sdk.hostnet.links import InterfaceAddresses, Link, LinkTable, read_links
 from flannel_sdk.model import ByFamily, ExternalInterface, Family, IPAddress
+from flannel_sdk.model.peer_checks import is_node_address
 from flannel_sdk.netns import run_in_netns
 
 
@@ -24,13 +25,19 @@ def find_external_interface(
 ) -> ExternalInterface:
     """The underlay interface with an address of each of ``families``; blocks for some ms.
 
-    InterfaceUnavailable, naming what was looked for, where there is none now.
+    ConfigError for a public IP that no node can have. InterfaceUnavailable, naming what was looked
+    for, where there is none now.
     """
     links = run_in_netns(netns, read_links)
     for family in families:
         given = request.public_ips.get(family)
         if given is not None and given.family is not family:
             raise ConfigError("public-ip", f"the public IP {given} is not an {family} address")
+        if given is not None and not is_node_address(given):
+            raise ConfigError(
+                "public-ip",
+                f"the public IP {given} is no unicast address of a host: peers would refuse it",
+            )
     link = _choose_link(request, families, links)
     addresses: ByFamily[IPAddress] = ByFamily()
     public_ips: ByFamily[IPAddress] = ByFamily()

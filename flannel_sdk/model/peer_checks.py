@@ -10,6 +10,14 @@ _MAPPED = b"\0" * 10 + b"\xff\xff"
 _UP_TO_LOOPBACK = bytes(15)
 
 
+def is_node_address(address: IPAddress) -> bool:
+    """True for a unicast address that a node may publish: no loopback, multicast, zero, reserved.
+
+    IPv4 in the disguise of IPv6 is none either.
+    """
+    return address[0] not in _NO_NODE4 if len(address) == 4 else _is_node6(address)
+
+
 class PeerChecks:
     """Judges leases against one network and our own lease; costs about 0.4 us a lease."""
 

@@ -108,3 +108,11 @@ def test_a_public_ip_of_the_other_family_is_a_config_error(host: Namespace) -> N
 def test_a_namespace_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(PermanentError, match="no network namespace at /run/netns/flt-none"):
         run_in_netns("/run/netns/flt-none", lambda: None)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"])
+def test_a_public_ip_that_every_peer_would_refuse_is_refused_here(
+    host: Namespace, text: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{text} is no unicast address"):
+        find_external_interface(InterfaceRequest("eth0", ByFamily(ip(text))), V4, host.path)
