@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
 
 from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.engine.backoff import Backoff, Complaint, retry
 from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.engine.task_groups import single_error
-from flannel_sdk.errors import PermanentError, RetryableError
+from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
 from flannel_sdk.hostnet.external_interface import find_external_interface
 from flannel_sdk.hostnet.subnet_file import (
     read_previous_subnets,
@@ -30,6 +32,9 @@ from flannel_sdk.interfaces import (
 from flannel_sdk.model import ExternalInterface, Lease, NetworkConfig, Subnets
 
 _log = logging.getLogger(__name__)
+
+RAN_WELL_SECONDS = 60.0
+"""A data plane that ran this long before it failed is run again soon."""
 
 BackendManagerFactory = Callable[[BackendContext], BackendManager]
 
@@ -129,19 +134,16 @@ class NodeAgent:
             f"registering the {config.backend_type} network",
             lambda: backend.register_network(config, keeper),
         )
-        self._publish(config, network)
-        self._registered.set()
         return network
 
-    def _publish(self, config: NetworkConfig, network: Network) -> None:
+    async def _publish(self, network: Network, config: NetworkConfig) -> None:
+        """Write subnet.env, as soon as that can be done; then the network counts as registered."""
         path = self._options.subnet_file
-        if path is None:
-            return
-        text = render_subnet_file(config, network.lease, network.mtu, ip_masq=self._options.ip_masq)
-        try:
-            write_subnet_file(path, text)
-        except OSError as error:
-            _log.warning("cannot write %s: %s", path, error.strerror)
+        if path is not None:
+            masquerade = self._options.ip_masq
+            text = render_subnet_file(config, network.lease, network.mtu, ip_masq=masquerade)
+            await retry(f"writing {path}", lambda: _write(path, text))
+        self._registered.set()
 
     async def _serve_network(
         self, network: Network, config: NetworkConfig, keeper: LeaseKeeper
@@ -151,9 +153,10 @@ class NodeAgent:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._follow(feed), name="lease watch")
             running = tasks.create_task(self._run_network(network, feed), name="network")
+            publishing = tasks.create_task(self._publish(network, config), name="subnet file")
             await keeper.subnets_changed(network.lease.subnets)
-            watching.cancel()
-            running.cancel()
+            for task in (watching, running, publishing):
+                task.cancel()
 
     async def _follow(self, feed: LeaseFeed) -> None:
         backoff = Backoff()
@@ -165,6 +168,7 @@ class NodeAgent:
                         backoff.reset()
                         complaint.healed()
                         feed.apply(item)
+                raise StoreUnavailable("the watch ended")
             except RetryableError as error:
                 delay = backoff.next_delay()
                 complaint.failed(error, delay)
@@ -172,20 +176,22 @@ class NodeAgent:
 
     async def _run_network(self, network: Network, feed: LeaseFeed) -> None:
         backoff = Backoff()
+        complaint = Complaint(_log, "the data plane stopped")
         while True:
+            started = time.monotonic()
+            problem: Exception
             try:
                 await network.run(feed)
-                problem = "it returned"
+                problem = RetryableError("the backend ended by itself")
             except PermanentError:
                 raise
-            except RetryableError as error:
-                problem = str(error)
-            except Exception as error:  # a plugin's defect must not end the agent
-                _log.exception("the backend failed")
-                problem = f"{type(error).__name__}: {error}"
+            except Exception as error:  # also a plugin's defect, which must not end the agent
+                problem = error
             self._failures += 1
+            if time.monotonic() - started >= RAN_WELL_SECONDS:
+                backoff.reset()
             delay = backoff.next_delay()
-            _log.warning("the data plane stopped (%s); running it again in %.1f s", problem, delay)
+            complaint.failed(problem, delay)
             await asyncio.sleep(delay)
 
     async def plan(self) -> Sequence[PlannedChange]:
@@ -226,6 +232,13 @@ class NodeAgent:
             {"action": change.action, "kind": change.kind, "subject": change.subject}
             for change in await self.plan()
         ]
+
+
+async def _write(path: Path, text: str) -> None:
+    try:
+        await asyncio.to_thread(write_subnet_file, path, text)
+    except OSError as error:
+        raise RetryableError(f"the file cannot be written: {error.strerror or error}") from error
 
 
 def _lease_facts(lease: Lease) -> Mapping[str, object]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from flannel_sdk.errors import RetryableError
+from flannel_sdk.errors import FlannelError, RetryableError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -47,12 +47,15 @@ class Complaint:
         self._said: tuple[str, float] | None = None
 
     def failed(self, error: Exception, delay: float) -> None:
-        """Log unless the same text was logged within the last minute."""
-        text, now = str(error), time.monotonic()
+        """Log unless the same text was logged within the last minute; a defect with its trace."""
+        defect = None if isinstance(error, FlannelError) else error
+        text = f"{type(error).__name__}: {error}" if defect else str(error)
+        now = time.monotonic()
         if self._said and self._said[0] == text and now - self._said[1] < SAY_AGAIN_SECONDS:
             return
         self._said = (text, now)
-        self._log.warning("%s: %s; trying again in %.1f s", self._doing, text, delay)
+        message = "%s: %s; trying again in %.1f s"
+        self._log.warning(message, self._doing, text, delay, exc_info=defect)
 
     def healed(self) -> None:
         """Log once that it works again, if a failure was logged."""

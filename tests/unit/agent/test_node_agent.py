@@ -203,11 +203,39 @@ async def test_a_lost_subnet_is_replaced_and_the_network_registered_again(tmp_pa
             assert first_host(backend.lease) in (tmp_path / "subnet.env").read_text()
 
 
-async def test_a_subnet_file_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+async def test_a_subnet_file_that_cannot_be_written_is_no_reason_to_stop_and_comes_later(
+    tmp_path: Path,
+) -> None:
+    """D36: not only at the next start."""
+    folder = tmp_path / "file"
+    folder.write_text("")
     backend = Recording()
     async with network() as store:
-        agent = make(store, backend, tmp_path / "file")
+        agent = make(store, backend, folder)
+        async with running(agent):
+            await eventually(lambda: agent.status()["state"] == "running", "running")
+            folder.unlink()
+            await asyncio.wait_for(agent.wait_registered(), 10)
+            assert (folder / "subnet.env").exists()
+
+
+async def test_a_store_closed_under_the_agent_does_not_stop_the_event_loop() -> None:
+    async with network() as store:
+        agent = make(store, Recording())
+        async with running(agent):
+            await agent.wait_registered()
+            await store.aclose()
+            await asyncio.sleep(0.1)
+
+
+async def test_a_backend_that_ran_well_for_long_starts_again_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flannel_sdk.agent.node_agent.RAN_WELL_SECONDS", 0.0)
+    backend = Recording()
+    backend.run_failures = [KernelRefused("busy", 16) for _ in range(10)]
+    async with network() as store, asyncio.timeout(5):
+        agent = make(store, backend)
         async with running(agent):
             await eventually(lambda: agent.status()["state"] == "running", "running")
 
@@ -227,7 +255,7 @@ def test_a_wrong_store_option_is_one_sentence(
         open_store(store, values)
 
 
-@pytest.mark.parametrize("minutes", [0, 1440, -1])
-def test_a_renew_margin_out_of_range_is_refused_by_name(minutes: int) -> None:
+@pytest.mark.parametrize("minutes", [0, 1440, -1, float("inf"), float("nan")])
+def test_a_renew_margin_out_of_range_is_refused_by_name(minutes: float) -> None:
     with pytest.raises(ConfigError, match="subnet-lease-renew-margin"):
         AgentOptions(renew_margin=minutes * 60.0)
