@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--subnet-lease-renew-margin",
-        type=int,
+        type=float,
         default=60,
         metavar="MINUTES",
         help="renew the lease so long before its expiry (default: %(default)s)",
