@@ -8,10 +8,11 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
 from flannel_sdk import __version__
+from flannel_sdk.engine.task_groups import leaves
 from flannel_sdk.errors import FlannelError
 
 PROGRAM = "flannel-sdk"
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         known, unknown = group.split(FlannelError)
         if known is None or unknown is not None:
             raise
-        return _fail(_leaves(known))
+        return _fail(leaves(known))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -148,14 +149,3 @@ def _fail(errors: Sequence[BaseException]) -> int:
     for error in errors:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
     return 1
-
-
-def _leaves(group: BaseExceptionGroup[FlannelError]) -> list[BaseException]:
-    def walk(error: BaseException) -> Iterator[BaseException]:
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                yield from walk(inner)
-        else:
-            yield error
-
-    return list(walk(group))

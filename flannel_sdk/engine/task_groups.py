@@ -16,13 +16,17 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 @contextmanager
 def single_error() -> Iterator[None]:
-    """Raise one cause of an exception group instead of the group, which is its context.
+    """Around a TaskGroup: raise what went wrong as itself, with its own cause.
 
-    Where several tasks failed together, a PermanentError goes before the first.
+    Where several tasks failed together, a PermanentError goes before the first; the others are
+    added to it as notes.
     """
     try:
         yield
     except BaseExceptionGroup as group:
         causes = leaves(group)
-        permanent = [error for error in causes if isinstance(error, PermanentError)]
-        raise (permanent or causes)[0] from group
+        chosen = next((cause for cause in causes if isinstance(cause, PermanentError)), causes[0])
+        for other in causes:
+            if other is not chosen:
+                chosen.add_note(f"at the same time: {type(other).__name__}: {other}")
+        raise chosen from chosen.__cause__

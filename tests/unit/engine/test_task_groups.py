@@ -2,16 +2,16 @@
 
 import pytest
 
+from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.errors import KernelRefused, PrivilegeError
-from flannel_sdk.toolkit.failures import single_cause
 
 
 def fail(*errors: Exception) -> None:
-    with single_cause():
+    with single_error():
         raise ExceptionGroup("several", [ExceptionGroup("inner", errors[:1]), *errors[1:]])
 
 
-def test_a_single_cause_is_itself_with_its_own_cause() -> None:
+def test_a_single_error_is_itself_with_its_own_cause() -> None:
     root = OSError("root")
     error = KernelRefused("refused", 5)
     error.__cause__ = root
@@ -36,5 +36,5 @@ def test_else_the_first_wins() -> None:
 
 
 def test_what_is_no_group_passes() -> None:
-    with pytest.raises(KeyError), single_cause():
+    with pytest.raises(KeyError), single_error():
         raise KeyError("x")
