@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flannel_sdk.model import ByFamily, IPAddress, LeaseAttrs, LeaseSnapshot
+from flannel_sdk.model import ByFamily, IPAddress, LeaseAttrs, LeaseSnapshot, Subnets
 from flannel_sdk.stores.sqlite import SqliteOptions, plugin
 
 NOT_UTF8 = "CAST(x'31ff' AS TEXT)"
@@ -32,7 +32,7 @@ async def test_it_hides_itself_only(tmp_path: Path, statement: str) -> None:
             with closing(sqlite3.connect(path)) as other, other:
                 other.execute(statement)
             theirs = await store.acquire_lease(LeaseAttrs(ByFamily(IPAddress.parse("192.0.2.2"))))
-            seen = set()
+            seen: set[Subnets] = set()
             while theirs.subnets not in seen:
                 item = await anext(items)
                 assert not isinstance(item, LeaseSnapshot)
