@@ -16,7 +16,6 @@ from flannel_sdk.dataplane.netlink.link import (
     vxlan_creation,
 )
 from flannel_sdk.dataplane.netlink.lookup import lookup_request, parse_lookup
-from flannel_sdk.dataplane.netlink.messages import Answer, Buffer
 from flannel_sdk.dataplane.netlink.monitor import Monitor
 from flannel_sdk.dataplane.netlink.neighbour import (
     FdbParser,
@@ -26,13 +25,14 @@ from flannel_sdk.dataplane.netlink.neighbour import (
 )
 from flannel_sdk.dataplane.netlink.nexthop import NexthopParser, nexthop_dump
 from flannel_sdk.dataplane.netlink.route import RouteParser, route_dump
-from flannel_sdk.dataplane.netlink.socket import DumpParser, InterruptedDump, RequestSocket
 from flannel_sdk.dataplane.objects import Device, ResolvedRoute
 from flannel_sdk.dataplane.observed import FdbDump, LinkState, NexthopDump, Notice, RouteDump
 from flannel_sdk.dataplane.refusals import GONE, refusal
 from flannel_sdk.dataplane.requests import Failure, Operation
 from flannel_sdk.dataplane.thread import KernelThread
 from flannel_sdk.model import IPAddress, MacAddress
+from flannel_sdk.netlink.messages import Answer, Buffer
+from flannel_sdk.netlink.socket import DumpParser, InterruptedDump, RequestSocket
 
 T = TypeVar("T")
 ParserT = TypeVar("ParserT", bound=DumpParser)

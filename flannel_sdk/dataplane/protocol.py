@@ -11,7 +11,8 @@ from flannel_sdk.model import MacAddress
 
 
 class Kernel(Protocol):
-    """One network namespace. Every method may raise KernelError or PrivilegeError.
+    """One network namespace. Every method may raise KernelError or PrivilegeError, and
+    PermanentError where there is no such namespace.
 
     Requests take effect in the order in which they were made.
     """

@@ -2,27 +2,15 @@
 
 import asyncio
 import contextlib
-import ctypes
-import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
 
+from flannel_sdk.errors import FlannelError
+from flannel_sdk.netns import enter_netns
+
 T = TypeVar("T")
-_CLONE_NEWNET = 0x40000000
-
-
-def enter_namespace(path: str) -> None:
-    """Move the calling thread, and no other, into a network namespace; OSError if impossible."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-    finally:
-        os.close(descriptor)
 
 
 class KernelThread:
@@ -32,7 +20,7 @@ class KernelThread:
         self.netns = netns
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._broken: OSError | None = None
+        self._broken: FlannelError | None = None
         self._closed = False
 
     def call(self, work: Callable[[], T]) -> asyncio.Future[T]:
@@ -79,8 +67,8 @@ class KernelThread:
     def _run(self) -> None:
         if self.netns is not None:
             try:
-                enter_namespace(self.netns)
-            except OSError as error:
+                enter_netns(self.netns)
+            except FlannelError as error:
                 self._broken = error
         while (job := self._jobs.get()) is not None:
             job()

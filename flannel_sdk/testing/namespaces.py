@@ -4,13 +4,12 @@ import asyncio
 import itertools
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from flannel_sdk.dataplane.thread import enter_namespace
+from flannel_sdk.netns import run_in_netns
 
 T = TypeVar("T")
 PREFIX = "flt-"
@@ -48,22 +47,7 @@ class Namespace:
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a function in a thread of its own that is in here (sockets it opens stay in here)."""
-        results: list[T] = []
-        errors: list[BaseException] = []
-
-        def body() -> None:
-            try:
-                enter_namespace(self.path)
-                results.append(function())
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=body, name=f"in-{self.name}")
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
+        return run_in_netns(self.path, function)
 
     def add_veth(self, name: str, *addresses: str, peer: str | None = None) -> None:
         """A veth device that is up, with addresses; its other end ``peer`` stays here too."""

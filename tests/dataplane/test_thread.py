@@ -5,7 +5,7 @@ import os
 import pytest
 
 from flannel_sdk.dataplane import LinuxKernel
-from flannel_sdk.errors import KernelError
+from flannel_sdk.errors import PermanentError
 from flannel_sdk.testing.namespaces import Namespace
 
 pytestmark = pytest.mark.root
@@ -26,6 +26,6 @@ async def test_it_sees_the_devices_of_its_namespace_only(netns: Namespace) -> No
 
 async def test_a_missing_namespace_is_one_sentence() -> None:
     kernel = LinuxKernel("/run/netns/flt-absent")
-    with pytest.raises(KernelError, match="No such file"):
+    with pytest.raises(PermanentError, match="no network namespace at"):
         await kernel.link("lo")
     await kernel.aclose()

@@ -3,7 +3,9 @@
 from struct import Struct
 from typing import Final
 
-from flannel_sdk.dataplane.netlink.constants import (
+from flannel_sdk.dataplane.observed import AddressNotice
+from flannel_sdk.dataplane.requests import AddressOperation
+from flannel_sdk.netlink.constants import (
     IFA_ADDRESS,
     IFA_F_NODAD,
     IFA_LOCAL,
@@ -15,9 +17,7 @@ from flannel_sdk.dataplane.netlink.constants import (
     RTM_GETADDR,
     RTM_NEWADDR,
 )
-from flannel_sdk.dataplane.netlink.messages import Buffer, attribute, attributes, message
-from flannel_sdk.dataplane.observed import AddressNotice
-from flannel_sdk.dataplane.requests import AddressOperation
+from flannel_sdk.netlink.messages import Buffer, attribute, attributes, message
 
 IFADDRMSG: Final = Struct("=BBBBI")
 """ifaddrmsg: family, prefix length, flags, scope, device index."""

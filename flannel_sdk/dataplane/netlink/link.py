@@ -3,7 +3,11 @@
 from struct import Struct
 from typing import Final
 
-from flannel_sdk.dataplane.netlink.constants import (
+from flannel_sdk.dataplane.netlink.vxlan import decode_vxlan, encode_vxlan
+from flannel_sdk.dataplane.objects import Device
+from flannel_sdk.dataplane.observed import LinkState
+from flannel_sdk.model import MacAddress
+from flannel_sdk.netlink.constants import (
     IFF_LOWER_UP,
     IFF_UP,
     IFLA_ADDRESS,
@@ -21,7 +25,7 @@ from flannel_sdk.dataplane.netlink.constants import (
     RTM_GETLINK,
     RTM_NEWLINK,
 )
-from flannel_sdk.dataplane.netlink.messages import (
+from flannel_sdk.netlink.messages import (
     Buffer,
     attribute,
     attributes,
@@ -29,10 +33,6 @@ from flannel_sdk.dataplane.netlink.messages import (
     number,
     word,
 )
-from flannel_sdk.dataplane.netlink.vxlan import decode_vxlan, encode_vxlan
-from flannel_sdk.dataplane.objects import Device
-from flannel_sdk.dataplane.observed import LinkState
-from flannel_sdk.model import MacAddress
 
 IFINFOMSG: Final = Struct("=BxHiII")
 """ifinfomsg: family, hardware type, index, flags, mask of flags to change."""

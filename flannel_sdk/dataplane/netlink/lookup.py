@@ -4,7 +4,9 @@ import socket
 from struct import Struct
 from typing import Final
 
-from flannel_sdk.dataplane.netlink.constants import (
+from flannel_sdk.dataplane.netlink.route import RTMSG
+from flannel_sdk.model import IPAddress
+from flannel_sdk.netlink.constants import (
     NLM_F_REQUEST,
     RTA_DST,
     RTA_GATEWAY,
@@ -13,9 +15,7 @@ from flannel_sdk.dataplane.netlink.constants import (
     RTM_GETROUTE,
     RTN_UNICAST,
 )
-from flannel_sdk.dataplane.netlink.messages import Buffer, attribute, attributes, message, number
-from flannel_sdk.dataplane.netlink.route import RTMSG
-from flannel_sdk.model import IPAddress
+from flannel_sdk.netlink.messages import Buffer, attribute, attributes, message, number
 
 _RTM_F_FIB_MATCH: Final = 0x2000
 _RTNEXTHOP: Final = Struct("=HxxI")

@@ -7,15 +7,15 @@ import socket
 from struct import Struct, pack, unpack
 from typing import Final, Protocol
 
-from flannel_sdk.dataplane.netlink import constants as c
 from flannel_sdk.dataplane.netlink.address import parse_address
 from flannel_sdk.dataplane.netlink.link import parse_link
-from flannel_sdk.dataplane.netlink.messages import HEADER, Buffer
 from flannel_sdk.dataplane.netlink.neighbour import parse_neighbour
 from flannel_sdk.dataplane.netlink.nexthop import parse_nexthop
 from flannel_sdk.dataplane.netlink.route import parse_route
-from flannel_sdk.dataplane.netlink.socket import grow
 from flannel_sdk.dataplane.observed import LinkNotice, Notice, Overrun
+from flannel_sdk.netlink import constants as c
+from flannel_sdk.netlink.messages import HEADER, Buffer
+from flannel_sdk.netlink.socket import grow
 
 _NODE_GROUPS: Final = (c.RTNLGRP_LINK, c.RTNLGRP_IPV4_IFADDR, c.RTNLGRP_IPV6_IFADDR)
 _OBJECT_GROUPS: Final = (c.RTNLGRP_NEIGH, c.RTNLGRP_IPV4_ROUTE, c.RTNLGRP_IPV6_ROUTE)

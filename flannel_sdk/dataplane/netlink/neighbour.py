@@ -5,7 +5,9 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-from flannel_sdk.dataplane.netlink.constants import (
+from flannel_sdk.dataplane.observed import FdbDump, FdbNotice, NeighbourNotice
+from flannel_sdk.dataplane.requests import FdbOperation, NeighbourOperation
+from flannel_sdk.netlink.constants import (
     AF_BRIDGE,
     NDA_DST,
     NDA_IFINDEX,
@@ -22,7 +24,7 @@ from flannel_sdk.dataplane.netlink.constants import (
     RTM_GETNEIGH,
     RTM_NEWNEIGH,
 )
-from flannel_sdk.dataplane.netlink.messages import (
+from flannel_sdk.netlink.messages import (
     ATTRIBUTE,
     HEAD,
     Buffer,
@@ -30,8 +32,6 @@ from flannel_sdk.dataplane.netlink.messages import (
     message,
     word,
 )
-from flannel_sdk.dataplane.observed import FdbDump, FdbNotice, NeighbourNotice
-from flannel_sdk.dataplane.requests import FdbOperation, NeighbourOperation
 
 NDMSG: Final = Struct("=BxxxiHBB")
 """ndmsg: family, device index, state, flags, type."""

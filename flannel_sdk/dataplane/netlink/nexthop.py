@@ -4,7 +4,10 @@ import socket
 from struct import Struct
 from typing import Final
 
-from flannel_sdk.dataplane.netlink.constants import (
+from flannel_sdk.dataplane.observed import NexthopNotice
+from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
+from flannel_sdk.dataplane.requests import NexthopOperation, Via
+from flannel_sdk.netlink.constants import (
     NHA_BLACKHOLE,
     NHA_ENCAP,
     NHA_FDB,
@@ -23,7 +26,7 @@ from flannel_sdk.dataplane.netlink.constants import (
     RTM_NEWNEXTHOP,
     RTNH_F_ONLINK,
 )
-from flannel_sdk.dataplane.netlink.messages import (
+from flannel_sdk.netlink.messages import (
     ATTRIBUTE,
     HEAD,
     Buffer,
@@ -32,9 +35,6 @@ from flannel_sdk.dataplane.netlink.messages import (
     number,
     word,
 )
-from flannel_sdk.dataplane.observed import NexthopNotice
-from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
-from flannel_sdk.dataplane.requests import NexthopOperation, Via
 
 NHMSG: Final = Struct("=BBBBI")
 """nhmsg: family, scope, protocol, reserved, flags."""

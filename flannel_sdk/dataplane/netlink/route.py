@@ -5,7 +5,17 @@ from functools import cache
 from struct import Struct
 from typing import Final
 
-from flannel_sdk.dataplane.netlink.constants import (
+from flannel_sdk.dataplane.observed import RouteDump, RouteNotice
+from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
+from flannel_sdk.dataplane.requests import (
+    RouteKey,
+    RouteOperation,
+    RouteTarget,
+    StrayRoute,
+    StrayRouteOperation,
+    Via,
+)
+from flannel_sdk.netlink.constants import (
     IPV6_DEFAULT_METRIC,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -34,7 +44,7 @@ from flannel_sdk.dataplane.netlink.constants import (
     RTNH_F_ONLINK,
     RTPROT_KERNEL,
 )
-from flannel_sdk.dataplane.netlink.messages import (
+from flannel_sdk.netlink.messages import (
     ATTRIBUTE,
     HEAD,
     Buffer,
@@ -43,16 +53,6 @@ from flannel_sdk.dataplane.netlink.messages import (
     message,
     number,
     word,
-)
-from flannel_sdk.dataplane.observed import RouteDump, RouteNotice
-from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
-from flannel_sdk.dataplane.requests import (
-    RouteKey,
-    RouteOperation,
-    RouteTarget,
-    StrayRoute,
-    StrayRouteOperation,
-    Via,
 )
 
 RTMSG: Final = Struct("=BBBBBBBBI")

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from flannel_sdk.dataplane.netlink.messages import attribute, attributes, number
 from flannel_sdk.model import IPAddress
+from flannel_sdk.netlink.messages import attribute, attributes, number
 
 
 class _Form(NamedTuple):

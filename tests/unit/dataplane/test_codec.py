@@ -9,7 +9,6 @@ from flannel_sdk.dataplane import Device
 from flannel_sdk.dataplane.netlink.address import encode_addresses, parse_address
 from flannel_sdk.dataplane.netlink.encode import encode
 from flannel_sdk.dataplane.netlink.link import parse_link, vxlan_creation
-from flannel_sdk.dataplane.netlink.messages import attribute, attributes, parse_answer
 from flannel_sdk.dataplane.netlink.neighbour import parse_neighbour
 from flannel_sdk.dataplane.netlink.nexthop import parse_nexthop
 from flannel_sdk.dataplane.netlink.route import parse_route
@@ -25,6 +24,7 @@ from flannel_sdk.dataplane.requests import (
     Via,
 )
 from flannel_sdk.model import MacAddress
+from flannel_sdk.netlink.messages import attribute, attributes, parse_answer
 
 addresses = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
 macs = st.binary(min_size=6, max_size=6)

@@ -6,7 +6,7 @@ import sys
 from struct import Struct
 from typing import Final, NamedTuple
 
-from flannel_sdk.dataplane.netlink.constants import (
+from flannel_sdk.netlink.constants import (
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,
     NLMSGERR_ATTR_MSG,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, Protocol
 
-from flannel_sdk.dataplane.netlink import constants as c
-from flannel_sdk.dataplane.netlink.messages import HEADER, Answer, Buffer, describe, parse_answer
-from flannel_sdk.dataplane.netlink.sendmmsg import send_all
+from flannel_sdk.netlink import constants as c
+from flannel_sdk.netlink.messages import HEADER, Answer, Buffer, describe, parse_answer
+from flannel_sdk.netlink.sendmmsg import send_all
 
 _BUFFER: Final = 8 << 20
 _ANSWER_SIZE: Final = 2048
