@@ -36,13 +36,18 @@ def choose_subnets(
 ) -> Subnets:
     """A free subnet of each enabled family: the first free one of ``wanted``, else any.
 
-    ``held`` are the subnets of all other entries. OutOfSubnets if a family has none left.
+    ``held`` are the subnets of all other entries. One that would be the whole network is no
+    lease of it, and holds nothing. OutOfSubnets if a family has none left.
     """
     taken = list(held)
     wishes = list(wanted)
     chosen: Subnets = ByFamily()
     for family, pool in config.pools.items_by_family():
-        ranges = [prefix for subnets in taken if (prefix := subnets.get(family)) is not None]
+        ranges = [
+            prefix
+            for subnets in taken
+            if (prefix := subnets.get(family)) is not None and prefix.length > pool.network.length
+        ]
         wishes_here = [prefix for wish in wishes if (prefix := wish.get(family)) is not None]
         free_wish = next(
             (

@@ -51,6 +51,8 @@ class PeerChecks:
             # Packed addresses of one family compare as their numbers do.
             if length < shortest or not first <= address <= last:
                 return f"its subnet is outside the network {text}"
+            if length == shortest:
+                return f"its subnet leaves nothing of the network {text} to others"
             public_ip = public_ips[index]
             if public_ip is None:
                 continue

@@ -125,6 +125,12 @@ def test_a_huge_pool_is_not_enumerated() -> None:
     assert all(huge.network.covers(subnet) for subnet in taken)
 
 
+def test_an_entry_that_would_be_the_whole_network_holds_nothing() -> None:
+    config = NetworkConfig.parse('{"Network": "10.3.0.0/16"}')
+    everything = [ByFamily(Prefix.parse(text)) for text in ("10.3.0.0/16", "10.0.0.0/8")]
+    assert choose_subnets(config, everything, [], Random(1)).ipv4 is not None
+
+
 def test_many_leases_in_a_large_pool() -> None:
     large = pool("10.0.0.0/8", 24, "10.0.1.0", "10.255.255.0")
     everything = subnets_of(large)

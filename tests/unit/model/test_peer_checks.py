@@ -52,6 +52,7 @@ def test_good_peers(config: NetworkConfig, peer: Lease) -> None:
         (DUAL, lease("10.2.255.0/24", None, P4, None), "outside the network"),
         (DUAL, lease("10.0.0.0/8", None, P4, None), "outside the network"),
         (DUAL, lease("10.3.0.0/15", None, P4, None), "outside the network"),
+        (DUAL, lease("10.3.0.0/16", None, P4, None), "leaves nothing of the network 10.3.0.0/16"),
         (DUAL, lease(S4, "fd00::/64", P4, P6), "outside the network fc00::/48"),
         (DUAL, lease(S4, None, None, None), "no subnet with a public IP"),
         (DUAL, lease(S4, None, None, P6), "no subnet with a public IP"),
