@@ -28,7 +28,9 @@ def find_external_interface(
     ConfigError for a public IP that no node can have. InterfaceUnavailable, naming what was looked
     for, where there is none now.
     """
-    links = run_in_netns(netns, read_links)
+    # All routes are read for the default ones, of which there may be one for each peer.
+    wanted = families if request.interface is None else ()
+    links = run_in_netns(netns, lambda: read_links(wanted))
     for family in families:
         given = request.public_ips.get(family)
         if given is not None and given.family is not family:

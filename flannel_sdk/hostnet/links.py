@@ -1,16 +1,27 @@
-"""This host's links, their addresses and the default routes, read once through pyroute2."""
+"""This host's links, their addresses and the default routes, read from the kernel."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from struct import Struct
+from typing import Final
 
 from flannel_sdk.errors import KernelRefused
 from flannel_sdk.model import Family, IPAddress
+from flannel_sdk.netlink import constants as c
+from flannel_sdk.netlink.messages import Buffer, attributes, message, number
+from flannel_sdk.netlink.socket import InterruptedDump, RequestSocket
 
 _DEPRECATED = 0x20
 _PERMANENT = 0x80
 _TEMPORARY = 0x01
-_SCOPE_GLOBAL = 0
-_SCOPE_LINK = 253
+_TRIES = 5
+_IFINFOMSG: Final = Struct("=BxHiII")
+"""ifinfomsg: family, hardware type, index, flags, mask of flags to change."""
+_IFADDRMSG: Final = Struct("=BBBBI")
+"""ifaddrmsg: family, prefix length, flags, scope, device index."""
+_RTMSG: Final = Struct("=BBBBBBBBI")
+"""rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 
 
 @dataclass(slots=True)
@@ -23,10 +34,15 @@ class InterfaceAddresses:
         """Global or link-local unicast, not deprecated; flannel's order: global before link-local,
         permanent before dynamic, lasting before temporary, then as the kernel lists them."""
         candidates = [
-            (scope != _SCOPE_GLOBAL, not flags & _PERMANENT, bool(flags & _TEMPORARY), address)
+            (
+                scope != c.RT_SCOPE_UNIVERSE,
+                not flags & _PERMANENT,
+                bool(flags & _TEMPORARY),
+                address,
+            )
             for address, scope, flags in self.entries
             if address.family is family
-            and scope in {_SCOPE_GLOBAL, _SCOPE_LINK}
+            and scope in {c.RT_SCOPE_UNIVERSE, c.RT_SCOPE_LINK}
             and not flags & _DEPRECATED
         ]
         return [address for *_, address in sorted(candidates, key=lambda found: found[:3])]
@@ -70,55 +86,87 @@ class LinkTable:
         return self.default_routes.get(family)
 
 
-def read_links() -> LinkTable:
-    """Read the calling thread's namespace; KernelRefused if the kernel does not answer."""
-    # Costs 110 ms, and never belongs on an event loop's thread.
-    from pyroute2 import IPRoute
-    from pyroute2.netlink.exceptions import NetlinkError
+def read_links(default_routes: Sequence[Family] = ()) -> LinkTable:
+    """Read the calling thread's namespace, with the default routes of the families named.
 
+    Blocks for less than a millisecond, and longer where default routes are among many others.
+    KernelRefused if the kernel does not answer.
+    """
     try:
-        with IPRoute() as netlink:
-            return _table(
-                netlink.get_links(), netlink.get_addr(), netlink.get_default_routes(table=254)
+        with closing(RequestSocket()) as netlink:
+            links = _links(netlink)
+            _fill_addresses(netlink, links)
+            defaults = {
+                family: index
+                for family in default_routes
+                if (index := _default_route(netlink, family)) is not None
+            }
+    except OSError as error:
+        raise KernelRefused(
+            f"cannot list the network interfaces: {error.strerror}", error.errno or 0
+        ) from error
+    return LinkTable(links, defaults)
+
+
+class _Bodies:
+    """Collects the bodies of a dump's messages."""
+
+    def __init__(self, kind: int) -> None:
+        self.kind = kind
+        self.found: list[bytes] = []
+
+    def fast(self, _buffer: Buffer, offset: int, _end: int) -> int:
+        """No usual layout: links and addresses are few."""
+        return offset
+
+    def slow(self, buffer: Buffer, offset: int, end: int) -> None:
+        """Keep one message."""
+        self.found.append(bytes(buffer[offset + 16 : end]))
+
+
+def _dump(netlink: RequestSocket, request: int, answer: int, body: bytes) -> list[bytes]:
+    """The bodies of a whole dump; one that changes while it is read is read again."""
+    for _ in range(_TRIES):
+        sequence = netlink.reserve(1)
+        bodies = _Bodies(answer)
+        try:
+            netlink.ask(
+                message(request, c.NLM_F_REQUEST | c.NLM_F_DUMP, sequence, body), sequence, bodies
             )
-    except NetlinkError as error:
-        raise KernelRefused(f"cannot list the network interfaces: {error}", error.code) from error
+        except InterruptedDump:
+            continue
+        return bodies.found
+    raise KernelRefused("the network interfaces change faster than they can be listed", 0)
 
 
-def _table(
-    links: Iterable[object], addresses: Iterable[object], routes: Iterable[object]
-) -> LinkTable:
-    found = {}
-    for message in links:
-        index = _header(message, "index")
-        found[index] = Link(
-            index, str(_attribute(message, "IFLA_IFNAME")), _number(message, "IFLA_MTU")
-        )
-    for message in addresses:
-        text = _attribute(message, "IFA_LOCAL") or _attribute(message, "IFA_ADDRESS")
-        link = found.get(_header(message, "index"))
-        if link is not None and isinstance(text, str):
-            link.addresses.entries.append(
-                (IPAddress.parse(text), _header(message, "scope"), _number(message, "IFA_FLAGS"))
-            )
-    defaults: dict[Family, int] = {}
-    for message in routes:
-        output = _attribute(message, "RTA_OIF")
-        if isinstance(output, int):
-            defaults.setdefault(Family(_header(message, "family")), output)
-    return LinkTable(found, defaults)
+def _links(netlink: RequestSocket) -> dict[int, Link]:
+    links = {}
+    for body in _dump(netlink, c.RTM_GETLINK, c.RTM_NEWLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0)):
+        _, _, index, _, _ = _IFINFOMSG.unpack_from(body)
+        found = attributes(body, _IFINFOMSG.size, len(body))
+        name = found.get(c.IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+        links[index] = Link(index, name, number(found.get(c.IFLA_MTU)))
+    return links
 
 
-def _header(message: object, name: str) -> int:
-    value = message[name] if isinstance(message, dict) else 0
-    return value if isinstance(value, int) else 0
+def _fill_addresses(netlink: RequestSocket, links: Mapping[int, Link]) -> None:
+    for body in _dump(netlink, c.RTM_GETADDR, c.RTM_NEWADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0)):
+        _, _, flags, scope, index = _IFADDRMSG.unpack_from(body)
+        found = attributes(body, _IFADDRMSG.size, len(body))
+        # On a point-to-point link IFA_ADDRESS is the other end's.
+        address = found.get(c.IFA_LOCAL) or found.get(c.IFA_ADDRESS)
+        if index in links and address is not None and len(address) in (4, 16):
+            all_flags = number(found.get(c.IFA_FLAGS)) or flags
+            links[index].addresses.entries.append((IPAddress(address), scope, all_flags))
 
 
-def _attribute(message: object, name: str) -> object:
-    read = getattr(message, "get_attr", None)
-    return read(name) if callable(read) else None
-
-
-def _number(message: object, name: str) -> int:
-    value = _attribute(message, name)
-    return value if isinstance(value, int) else 0
+def _default_route(netlink: RequestSocket, family: Family) -> int | None:
+    """Index of the link of the first default route in the main table."""
+    request = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+    for body in _dump(netlink, c.RTM_GETROUTE, c.RTM_NEWROUTE, request):
+        _, length, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(body)
+        if length == 0 and table == c.RT_TABLE_MAIN and kind == c.RTN_UNICAST:
+            index = number(attributes(body, _RTMSG.size, len(body)).get(c.RTA_OIF))
+            if index:
+                return index
+    return None
