@@ -112,7 +112,7 @@ def site(netns: Namespace, tmp_path: Path) -> Site:
         ("not json", "JSON"),
     ],
 )
-def test_a_wrong_configuration_ends_it_with_the_keys_name(
+def test_d33_a_wrong_configuration_ends_it_with_the_keys_name(
     site: Site, document: str, key: str
 ) -> None:
     site.put_config(GOOD)

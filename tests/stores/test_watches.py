@@ -145,7 +145,7 @@ async def test_an_expired_entry_is_not_in_a_snapshot(store: EmbeddedSubnetManage
         assert (await snapshot(items)).leases == []
 
 
-async def test_a_malformed_entry_hides_only_itself(store: EmbeddedSubnetManager) -> None:
+async def test_d2_a_malformed_entry_hides_only_itself(store: EmbeddedSubnetManager) -> None:
     lease = await store.acquire_lease(node(1))
     await put(store, "notes", b"{}")
     async with watching(store) as items:

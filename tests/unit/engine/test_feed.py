@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.model import (
     ByFamily,
+    Family,
     IPAddress,
     Lease,
     LeaseAttrs,
@@ -120,6 +122,20 @@ async def test_d7_a_snapshot_tells_every_changed_field(changed: Lease) -> None:
         await following(updates)
         feed.apply(LeaseSnapshot([changed, lease(2)]))
         assert await following(updates) == PeerUpdate(False, (changed,))
+
+
+@pytest.mark.parametrize("family", list(Family))
+async def test_d18_a_change_of_one_family_is_told_once(family: Family) -> None:
+    before = lease(1)
+    data = before.attrs.backend_data.with_value(family, '{"VNI":9}')
+    changed = replace(before, attrs=replace(before.attrs, backend_data=data))
+    feed = LeaseFeed(CONFIG, OWN)
+    feed.apply(LeaseSnapshot([before]))
+    async with aclosing(feed.updates()) as updates:
+        await following(updates)
+        feed.apply(LeaseDelta([changed]))
+        assert await following(updates) == PeerUpdate(False, (changed,))
+        await nothing_follows(updates)
 
 
 async def test_d6_our_own_lease_is_never_told_nor_removed() -> None:

@@ -37,7 +37,7 @@ def test_ipv6_text_is_rfc_5952(address: IPAddress) -> None:
         ("::", "::"),
     ],
 )
-def test_ipv6_text_examples(text: str, shown: str) -> None:
+def test_d40_ipv6_text_is_never_taken_for_ipv4(text: str, shown: str) -> None:
     assert str(IPAddress.parse(text)) == shown
 
 
