@@ -6,7 +6,7 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args, get_origin, get_type_hints
 
-from flannel_sdk.errors import ConfigError
+from flannel_sdk.errors import ConfigError, FlannelError, PluginError
 from flannel_sdk.hostnet.external_interface import InterfaceRequest
 from flannel_sdk.interfaces import SubnetManager
 
@@ -42,12 +42,21 @@ class AgentOptions:
 def open_store(name: str, values: Mapping[str, str]) -> SubnetManager:
     """The installed store called ``name``, opened with options given as text; no I/O.
 
-    PluginError where the store cannot be loaded, ConfigError where an option is unknown or wrong.
+    PluginError where the store cannot be loaded or opened, ConfigError where an option is unknown
+    or wrong.
     """
-    from flannel_sdk.engine.discovery import load_store_plugin
+    from flannel_sdk.engine.discovery import in_one_line, load_store_plugin
 
     plugin = load_store_plugin(name)
-    options_type = plugin.options_type
+    try:
+        return plugin.open(_options(name, plugin.options_type, values))
+    except FlannelError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"store {name} could not be opened: {in_one_line(error)}") from error
+
+
+def _options(name: str, options_type: type, values: Mapping[str, str]) -> object:
     hints = get_type_hints(options_type)
     known = {option.name: hints[option.name] for option in fields(options_type)}
     typed: dict[str, object] = {}
@@ -59,7 +68,8 @@ def open_store(name: str, values: Mapping[str, str]) -> SubnetManager:
                 f"the store {name} has no option {key!r}: it takes {', '.join(sorted(known))}",
             )
         typed[option] = _converted(f"{name}: {key}", known[option], text)
-    return plugin.open(options_type(**typed))
+    made: object = options_type(**typed)
+    return made
 
 
 def _converted(what: str, kind: object, text: str) -> object:

@@ -40,6 +40,6 @@ class InstalledBackends:
             return plugin.create(self._context)
         except FlannelError:
             raise
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        except (Exception, SystemExit) as error:
+            reason = discovery.in_one_line(error)
             raise PluginError(f"backend {name} could not be made: {reason}") from error

@@ -87,6 +87,11 @@ def load_store_plugin(name: str) -> SubnetManagerPlugin[object]:
     return cast("SubnetManagerPlugin[object]", _load(STORES, name.lower()))
 
 
+def in_one_line(error: BaseException) -> str:
+    """What a plugin raised by mistake, for the end of a sentence."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+
+
 def _load(group: str, name: str) -> object:
     claims = _claims(group)
     if name not in claims:
@@ -142,9 +147,8 @@ def _imported(group: str, name: str, claims: Sequence["EntryPoint"]) -> object:
     try:
         return Chosen(group, claims[0].name, on_load_failure_callback=_reraise).driver
     except (Exception, SystemExit) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
         raise PluginError(
-            f"{_KIND[group]} {name} ({_owner(claims[0])}) cannot be imported: {reason}"
+            f"{_KIND[group]} {name} ({_owner(claims[0])}) cannot be imported: {in_one_line(error)}"
         ) from error
 
 

@@ -74,9 +74,12 @@ async def test_what_the_plugin_raises_on_purpose_passes(
         await backends.get_backend("wire")
 
 
+@pytest.mark.parametrize(
+    ("mistake", "said"), [("1/0", "ZeroDivisionError"), ("raise SystemExit(4)", "SystemExit: 4")]
+)
 async def test_what_it_raises_by_mistake_is_one_sentence(
-    site: Path, backends: InstalledBackends
+    site: Path, backends: InstalledBackends, mistake: str, said: str
 ) -> None:
-    install(site, "acme-wire", {"wire": "plugin"}, source=GOOD_BACKEND.replace(MAKE, "1/0"))
-    with pytest.raises(PluginError, match="backend wire could not be made: ZeroDivisionError"):
+    install(site, "acme-wire", {"wire": "plugin"}, source=GOOD_BACKEND.replace(MAKE, mistake))
+    with pytest.raises(PluginError, match=f"backend wire could not be made: {said}"):
         await backends.get_backend("wire")
