@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 RAN_WELL_SECONDS = 60.0
 """A data plane that ran this long before it failed is run again soon."""
 
+_PUBLISH_SECONDS = 1.0
+"""The data plane waits no longer for a subnet.env that cannot be written."""
+
 BackendManagerFactory = Callable[[BackendContext], BackendManager]
 
 
@@ -85,7 +88,10 @@ class NodeAgent:
                 await self._join()
 
     async def wait_registered(self) -> Network:
-        """The network, once the lease is held, the device is up and subnet.env is written."""
+        """The network, once the lease is held, the device is up and subnet.env is written.
+
+        Waits for ever where ``run`` has failed: run both in one TaskGroup.
+        """
         await self._registered.wait()
         assert self._network is not None
         return self._network
@@ -151,9 +157,11 @@ class NodeAgent:
         """Run ``network`` until the lease has other subnets than it was registered with."""
         feed = self._feed = LeaseFeed(config, network.lease)
         async with asyncio.TaskGroup() as tasks:
+            publishing = tasks.create_task(self._publish(network, config), name="subnet file")
+            # Whoever reads subnet.env because we say "running" should not find an old one.
+            await asyncio.wait([publishing], timeout=_PUBLISH_SECONDS)
             watching = tasks.create_task(self._follow(feed), name="lease watch")
             running = tasks.create_task(self._run_network(network, feed), name="network")
-            publishing = tasks.create_task(self._publish(network, config), name="subnet file")
             await keeper.subnets_changed(network.lease.subnets)
             for task in (watching, running, publishing):
                 task.cancel()
