@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from flannel_sdk.cli.lab_print import (
     progress,
     verdict,
 )
-from flannel_sdk.cli.lab_up import spec_from
+from flannel_sdk.cli.lab_up import run_interruptible, spec_from
 from flannel_sdk.cli.tables import print_json
 from flannel_sdk.lab import Lab, LabError, Matrix
 from flannel_sdk.lab.faults import find_fault
@@ -55,18 +54,7 @@ class _Story:
 
 def run_action(args: argparse.Namespace) -> int:
     """The whole demo; exit code 0 only if every pair answered before and after the fault."""
-    try:
-        return asyncio.run(_interruptible(args))
-    except asyncio.CancelledError:
-        return 128 + signal.SIGTERM
-
-
-async def _interruptible(args: argparse.Namespace) -> int:
-    """SIGTERM cancels as SIGINT does, so that the lab goes with us."""
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await _demo(args)
+    return run_interruptible(_demo(args))
 
 
 async def _demo(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import math
 import os
 import shutil
 import sys
@@ -10,6 +11,9 @@ from flannel_sdk.cli.lab_print import print_matrix, print_nodes, verdict
 from flannel_sdk.cli.tables import print_json
 from flannel_sdk.lab import Lab, LabError
 from flannel_sdk.lab.reports import report_nodes
+
+_LEAST_SIZE, _MOST_SIZE = 48, 65535
+"""Bytes: an IPv6 header with an echo header, and what an IP length field can say."""
 
 
 def run_action(args: argparse.Namespace) -> int:
@@ -36,6 +40,10 @@ def _status(lab: Lab, args: argparse.Namespace) -> int:
 def _ping(lab: Lab, args: argparse.Namespace) -> int:
     mtu = min((node.mtu for node in lab.state.nodes.values() if node.mtu), default=0)
     size = mtu if args.full_mtu else args.size
+    if not _LEAST_SIZE <= size <= _MOST_SIZE:
+        raise LabError(f"--size is {size}, but has to be from {_LEAST_SIZE} to {_MOST_SIZE} bytes")
+    if not 0 < args.timeout < math.inf:
+        raise LabError(f"--timeout is {args.timeout:g}, but has to be more than 0 seconds")
     matrix = asyncio.run(lab.ping(timeout=args.timeout, packet_bytes=size))
     if args.json:
         print_json(matrix.to_json())

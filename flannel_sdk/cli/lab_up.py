@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
+from collections.abc import Coroutine
 
 from flannel_sdk.cli.lab_print import duration, print_nodes, progress, verdict
 from flannel_sdk.cli.store_arguments import store_values
@@ -16,8 +18,23 @@ from flannel_sdk.lab.spec import parse_backend_option
 def run_action(args: argparse.Namespace) -> int:
     """Do ``args.action``."""
     if args.action == "up":
-        return asyncio.run(_up(args))
+        return run_interruptible(_up(args))
     return asyncio.run(_down(args))
+
+
+def run_interruptible(action: Coroutine[object, object, int]) -> int:
+    """Its exit code. SIGTERM cancels as SIGINT does, so that an unfinished lab goes with us."""
+
+    async def body() -> int:
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await action
+
+    try:
+        return asyncio.run(body())
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
 
 
 def spec_from(args: argparse.Namespace) -> LabSpec:

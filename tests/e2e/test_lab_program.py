@@ -59,6 +59,8 @@ def test_each_action_on_a_lab(command_line_lab: LabNames) -> None:
         assert nodes[0]["pod"][0] in lab_program("status", name)
         assert json.loads(lab_program("ping", name, "--json"))["complete"]
         assert "1450 bytes" in lab_program("ping", name, "--full-mtu")
+        assert "--size is -5" in _failure("ping", name, "--size=-5")
+        assert "--timeout is nan" in _failure("ping", name, "--timeout", "nan")
         assert "192.168.101.1/24" in lab_program("exec", name, "1", "--", "ip", "address")
         assert nodes[1]["pod"][0] in lab_program("exec", name, "2-pod", "--", "ip", "address")
         assert "no node 9" in _failure("exec", name, "9", "--", "true")
@@ -89,12 +91,13 @@ async def test_down_after_up_was_killed_leaves_nothing(
     assert processes_marked(OWNED_VARIABLE, mark) == []
 
 
+@pytest.mark.parametrize("action", ["up", "demo"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-async def test_an_interrupted_demo_removes_its_lab(
-    command_line_lab: LabNames, how: signal.Signals
+async def test_an_interrupted_demo_or_up_removes_its_lab(
+    command_line_lab: LabNames, how: signal.Signals, action: str
 ) -> None:
     child = await asyncio.create_subprocess_exec(
-        *(*PROGRAM, "demo", f"--name={command_line_lab.instance}"),
+        *(*PROGRAM, action, f"--name={command_line_lab.instance}"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
