@@ -24,6 +24,8 @@ class Admission:
         self._accepted: dict[Subnets, Lease] = {}
         self._claims: dict[Prefix, Subnets] = {}
         self._irregular: set[Subnets] = set()
+        self._overlapping = False
+        """Whether a lease is refused for a rival's sake, and waits for it to go."""
         self.refused: dict[Subnets, str] = {}
         """Why each refused lease is refused, as a phrase."""
 
@@ -36,40 +38,41 @@ class Admission:
         self, changed: Sequence[Lease], removed: Sequence[Subnets]
     ) -> tuple[Mapping[Subnets, Lease], Iterable[Subnets]]:
         """Take in a delta; gives the leases accepted by it, and the peers that it ends."""
-        simple = not self._irregular and not self.refused
+        # Who is refused for itself, and not for a rival, changes nothing for the others.
+        simple = not self._irregular and not self._overlapping
+        ended = list(removed)
         for subnets in removed:
-            if self._known.pop(subnets, None) is not None:
-                simple = self._forget(subnets) and simple
+            # What we hold stays ours to claim until the network is registered with another lease.
+            if self._known.pop(subnets, None) is not None and subnets != self._own:
+                self._forget(subnets)
         self._known.update((lease.subnets, lease) for lease in changed)
         accepted = {}
         for lease in changed if simple else ():
-            if not self._accept_alone(lease):
+            subnets = lease.subnets
+            if subnets == self._own:
+                continue
+            if (reason := self._checks.problem(lease)) is not None:
+                self._forget(subnets)
+                self.refused[subnets] = reason
+                ended.append(subnets)
+            elif self._claim(subnets):
+                self.refused.pop(subnets, None)
+                self._accepted[subnets] = accepted[subnets] = lease
+            else:
                 simple = False
                 break
-            if lease.subnets != self._own:
-                accepted[lease.subnets] = lease
         if simple:
-            return accepted, removed
-        before = self._accepted
+            return accepted, ended
+        before = self._accepted.keys()
         after = self._judge_all()
-        return after, before.keys() - after.keys() | set(removed) - after.keys()
+        return after, (before | set(ended)) - after.keys()
 
-    def _forget(self, subnets: Subnets) -> bool:
+    def _forget(self, subnets: Subnets) -> None:
         self._accepted.pop(subnets, None)
+        self.refused.pop(subnets, None)
         for _, prefix in subnets.items_by_family():
             if self._claims.get(prefix) == subnets:
                 del self._claims[prefix]
-        return subnets not in self._irregular
-
-    def _accept_alone(self, lease: Lease) -> bool:
-        """Accept without looking at the others; False where that is not possible."""
-        subnets = lease.subnets
-        if subnets == self._own:
-            return True
-        if not self._claim(subnets) or self._checks.problem(lease) is not None:
-            return False
-        self._accepted[subnets] = lease
-        return True
 
     def _claim(self, subnets: Subnets) -> bool:
         """Claim subnets of the pools' own lengths: equal lengths overlap only where they are equal.
@@ -87,6 +90,7 @@ class Admission:
     def _judge_all(self) -> Mapping[Subnets, Lease]:
         before = self._accepted
         self._accepted, self.refused, self._irregular = {}, {}, set()
+        self._overlapping = False
         self._claims = {prefix: self._own for _, prefix in self._own.items_by_family()}
         doubtful = False
         problem, claim = self._checks.problem, self._claim
@@ -124,6 +128,7 @@ class Admission:
             )
             if rival is not None:
                 del self._accepted[lease.subnets]
+                self._overlapping = True
                 self.refused[lease.subnets] = f"its subnet overlaps the lease of {rival}"
                 continue
             for ranges, prefix in wanted:

@@ -25,6 +25,7 @@ from flannel_sdk.model import (
     Prefix,
     Subnets,
 )
+from flannel_sdk.model.peer_checks import PeerChecks
 
 CONFIG = NetworkConfig.parse(
     '{"Network": "10.5.0.0/16", "EnableIPv6": true, "IPv6Network": "fc00::/48",'
@@ -227,6 +228,44 @@ async def test_one_subnet_under_two_keys_goes_to_one_of_them() -> None:
     feed = LeaseFeed(CONFIG, OWN)
     feed.apply(LeaseSnapshot([twin, lease(1, revision=1)]))
     assert feed.peers() == (lease(1, revision=1),)
+
+
+def test_a_refused_entry_does_not_make_every_later_change_a_judgement_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feed = LeaseFeed(CONFIG, OWN)
+    bad = lease(9, ip="127.0.0.1")
+    feed.apply(LeaseSnapshot([lease(1), lease(2), bad]))
+    judged: list[object] = []
+    problem = PeerChecks.problem
+
+    def counting(checks: PeerChecks, found: Lease) -> str | None:
+        judged.append(found)
+        return problem(checks, found)
+
+    monkeypatch.setattr(PeerChecks, "problem", counting)
+    feed.apply(LeaseDelta([lease(1, data="2")]))
+    feed.apply(LeaseDelta([lease(2, ip="224.0.0.1")]))
+    assert len(judged) == 2
+    assert feed.peers() == (lease(1, data="2"),)
+    assert feed.status()["refused"] == {
+        "its public IP 127.0.0.1 is no unicast address of a host": 1,
+        "its public IP 224.0.0.1 is no unicast address of a host": 1,
+    }
+    feed.apply(LeaseDelta([lease(2), lease(9)]))
+    assert feed.status()["refused"] == {}
+    feed.apply(LeaseDelta([bad], [subnets(2)]))
+    feed.apply(LeaseDelta(removed=[subnets(9)]))
+    assert (feed.status()["refused"], len(feed.peers())) == ({}, 1)
+
+
+def test_our_own_subnet_is_nobody_elses_also_when_our_entry_was_deleted() -> None:
+    feed = LeaseFeed(CONFIG, OWN)
+    feed.apply(LeaseSnapshot([OWN, lease(1)]))
+    feed.apply(LeaseDelta(removed=[OWN.subnets]))
+    thief = replace(lease(2), subnets=OWN.subnets._replace(ipv6=None))
+    feed.apply(LeaseDelta([thief]))
+    assert feed.peers() == (lease(1),)
 
 
 def test_malformed_entries_are_counted_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
