@@ -26,6 +26,7 @@ T = TypeVar("T")
 _BUSY_SECONDS = 10.0
 """How long a writer waits for the others."""
 _PERMANENT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+_MAY_NOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
 class SqliteStorage:
@@ -101,7 +102,8 @@ class SqliteStorage:
             raise StoreUnavailable(self._absence()) from error
         except OSError as error:
             self._disconnect()
-            raise StoreUnavailable(f"The store {self._path} cannot be used: {error}.") from error
+            reason = error.strerror or error
+            raise StoreUnavailable(f"The store {self._path} cannot be used: {reason}.") from error
         return result
 
     def _connected(self) -> sqlite3.Connection:
@@ -185,7 +187,8 @@ class SqliteStorage:
             return StoreUnavailable(
                 f"The store {self._path} was locked by another process for {_BUSY_SECONDS:g} s."
             )
-        return StoreUnavailable(f"The store {self._path} cannot be used: {error}.")
+        hint = ": is it writable, and its directory too?" if code in _MAY_NOT_WRITE else ""
+        return StoreUnavailable(f"The store {self._path} cannot be used: {error}{hint or '.'}")
 
 
 def _quoted(path: str) -> str:

@@ -237,7 +237,7 @@ async def _is_refused(path: Path) -> bool:
         try:
             await store.acquire_lease(node(2))
         except StoreUnavailable as error:
-            return str(path) in str(error)
+            return str(path) in str(error) and "writable" in str(error)
     return False
 
 
