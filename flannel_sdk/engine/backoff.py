@@ -45,23 +45,28 @@ class Complaint:
         self._log = log
         self._doing = doing
         self._said: tuple[str, float] | None = None
+        self._is_open = False
+        """Whether a failure was logged and its end was not."""
 
     def failed(self, error: Exception, delay: float) -> None:
-        """Log unless the same text was logged within the last minute; a defect with its trace."""
+        """Log unless the same text was logged within the last minute; a defect with its trace.
+
+        Also where it worked in between: what fails and heals each second says so once a minute.
+        """
         defect = None if isinstance(error, FlannelError) else error
         text = f"{type(error).__name__}: {error}" if defect else str(error)
         now = time.monotonic()
         if self._said and self._said[0] == text and now - self._said[1] < SAY_AGAIN_SECONDS:
             return
-        self._said = (text, now)
+        self._said, self._is_open = (text, now), True
         message = "%s: %s; trying again in %.1f s"
         self._log.warning(message, self._doing, text, delay, exc_info=defect)
 
     def healed(self) -> None:
         """Log once that it works again, if a failure was logged."""
-        if self._said:
+        if self._is_open:
             self._log.info("%s: works again", self._doing)
-        self._said = None
+        self._is_open = False
 
 
 async def retry(

@@ -1,0 +1,50 @@
+"""Back-off and complaints: delays that grow, and a log that is not flooded."""
+
+import logging
+
+import pytest
+
+from flannel_sdk.engine.backoff import Backoff, Complaint
+from flannel_sdk.errors import StoreUnavailable
+
+DOWN = StoreUnavailable("the store is down")
+
+
+def test_delays_double_to_the_limit_and_start_again_after_a_success() -> None:
+    delays = Backoff(first=1.0, limit=4.0)
+    for longest in (1.0, 2.0, 4.0, 4.0):
+        assert longest / 2 <= delays.next_delay() <= longest
+    delays.reset()
+    assert delays.next_delay() <= 1.0
+
+
+def test_what_fails_and_heals_all_the_time_is_said_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("flannel_sdk.engine.backoff.time.monotonic", lambda: now)
+    caplog.set_level(logging.INFO)
+    complaint = Complaint(logging.getLogger("test"), "watching")
+    for _ in range(120):
+        complaint.failed(DOWN, 0.2)
+        complaint.healed()
+        now += 1.0
+    assert [record.getMessage() for record in caplog.records] == [
+        "watching: the store is down; trying again in 0.2 s",
+        "watching: works again",
+    ] * 2
+
+
+def test_another_failure_is_said_at_once_and_a_defect_with_its_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    complaint = Complaint(logging.getLogger("test"), "watching")
+    complaint.failed(DOWN, 0.2)
+    complaint.failed(DOWN, 0.4)
+    complaint.failed(KeyError("x"), 0.4)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "watching: the store is down; trying again in 0.2 s",
+        "watching: KeyError: 'x'; trying again in 0.4 s",
+    ]
+    assert [record.exc_info is not None for record in caplog.records] == [False, True]
