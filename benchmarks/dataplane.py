@@ -70,7 +70,7 @@ async def measure(count: int) -> dict[str, float]:
     with namespace("dp") as netns:
         netns.add_veth("eth0", "192.168.0.1/16")
         kernel, made, result["update"], result["loop cpu"] = await start(netns, peers)
-        assert made.status()["written"] == 4 * count + 2
+        assert made.status()["written"] == 3 * count + 2
         await kernel.aclose()
         kernel, made, result["restart"], _ = await start(netns, peers)
         assert made.status()["written"] == 0

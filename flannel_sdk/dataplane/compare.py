@@ -1,22 +1,18 @@
 """The difference between what is wanted and what a kernel has, as operations in order."""
 
-from collections.abc import Iterator
-
 from flannel_sdk.dataplane.desired import Changes, DesiredState
-from flannel_sdk.dataplane.lowering import Lowering
+from flannel_sdk.dataplane.lowering import Lowering, RouteRow
+from flannel_sdk.dataplane.metrics import route_metric
+from flannel_sdk.dataplane.objects import Route
 from flannel_sdk.dataplane.observed import KernelState
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL, Ownership
 from flannel_sdk.dataplane.requests import (
     FdbOperation,
     NeighbourOperation,
-    NexthopOperation,
     Operation,
-    RouteKey,
     RouteOperation,
-    RouteTarget,
     StrayRoute,
     StrayRouteOperation,
-    Via,
 )
 
 
@@ -34,15 +30,11 @@ def everything(desired: DesiredState) -> Changes:
 def stale(
     desired: DesiredState, lowering: Lowering, ownership: Ownership, have: KernelState
 ) -> list[Operation]:
-    """What is ours, in the kernel, and not wanted; routes first, nexthops after them."""
+    """What is ours, in the kernel, and not wanted; routes first."""
     own = {
         index: device for device, index in lowering.indexes.items() if device in ownership.devices
     }
-    lowering.ids.retain(desired.routes.rows)
-    operations = [*_stale_routes(desired, lowering, ownership, have, own)]
-    used = set(lowering.ids.routes) | lowering.ids.used_by_others
-    unused = [(key, via) for key, via in have.nexthops.rows.items() if key not in used]
-    operations.append(NexthopOperation("remove", unused))
+    operations = _stale_routes(desired, lowering, ownership, have, own)
     for index, device in own.items():
         dump = have.fdb.get(index)
         if dump is not None:
@@ -72,37 +64,30 @@ def _stale_routes(
     ownership: Ownership,
     have: KernelState,
     own: dict[int, str],
-) -> Iterator[Operation]:
+) -> list[Operation]:
     wanted = desired.routes.rows
-    ids = lowering.ids.range
+    gone: list[RouteRow] = []
+    again: list[Route] = []
+    for slot, via in have.routes.rows.items():
+        address, length, metric = slot
+        route = wanted.get((address, length))  # type: ignore[call-overload]  # equal to a Prefix
+        if route is None:
+            if via.ifindex in own or ownership.covers(address, length):
+                gone.append((slot, via))
+        elif metric != route_metric(route):
+            gone.append((slot, via))
+            again.append(route)
 
-    def ours(key: RouteKey, target: RouteTarget) -> bool:
-        if isinstance(target, Via):
-            return target.ifindex in own or ownership.covers(*key)
-        return target in ids or ownership.covers(*key)
+    def stale(route: StrayRoute) -> bool:
+        if not route.tos and (route.address, route.length) in wanted:
+            return False  # that is a rival's: it is removed as ours is written
+        if route.ifindex in own:
+            return True
+        return route.protocol == ROUTE_PROTOCOL and ownership.covers(route.address, route.length)
 
-    yield RouteOperation(
-        "remove",
-        [
-            (key, have.routes.rows[key])
-            for key in have.routes.rows.keys() - wanted.keys()
-            if ours(key, have.routes.rows[key])
-        ],
-    )
-
-    def stray(route: StrayRoute) -> bool:
-        if route.table != _MAIN:
-            return False
-        if route.ifindex not in own and not (
-            route.protocol == ROUTE_PROTOCOL and ownership.covers(route.address, route.length)
-        ):
-            return False
-        replaced = not route.metric and not route.tos
-        return not (replaced and (route.address, route.length) in wanted)
-
-    yield StrayRouteOperation(
-        [((route.address, route.length), route) for route in have.routes.strays if stray(route)]
-    )
-
-
-_MAIN = 254
+    strays = [
+        ((route.address, route.length), route) for route in have.routes.strays if stale(route)
+    ]
+    return [
+        RouteOperation("remove", gone), StrayRouteOperation(strays), *lowering.rewritten(again),
+    ]  # fmt: skip

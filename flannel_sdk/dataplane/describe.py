@@ -7,7 +7,6 @@ from flannel_sdk.dataplane.requests import (
     AddressOperation,
     FdbOperation,
     NeighbourOperation,
-    NexthopOperation,
     Operation,
     RouteOperation,
     StrayRouteOperation,
@@ -33,10 +32,8 @@ def _changes(
         present = set(have.neighbours.get(operation.ifindex, {}))
     elif isinstance(operation, FdbOperation) and operation.ifindex in have.fdb:
         present = set(have.fdb[operation.ifindex].rows)
-    elif isinstance(operation, NexthopOperation):
-        present = set(have.nexthops.rows)
     elif isinstance(operation, RouteOperation):
-        present = {(r.address, r.length) for r in have.routes.strays if not r.metric}
+        present = {(r.address, r.length, r.metric) for r in have.routes.strays if not r.tos}
         present |= have.routes.rows.keys()
     for position, row in enumerate(operation.rows):
         action = "change" if row[0] in present else "add"
@@ -62,9 +59,6 @@ def subject(operation: Operation, position: int, names: Mapping[int, str]) -> st
         mac, destination = operation.rows[position]
         text = f"{MacAddress(mac)} dev {device(operation.ifindex)}"
         return f"{text} dst {IPAddress(destination)}"
-    if isinstance(operation, NexthopOperation):
-        nexthop_id, via = operation.rows[position]
-        return f"id {nexthop_id} {way(via)}"
     if isinstance(operation, AddressOperation):
         address, length = operation.rows[position]
         return f"{Prefix(IPAddress(address), length)} dev {device(operation.ifindex)}"
@@ -72,7 +66,8 @@ def subject(operation: Operation, position: int, names: Mapping[int, str]) -> st
         _, stray = operation.rows[position]
         gateway = f" via {IPAddress(stray.gateway)}" if stray.gateway else ""
         prefix = Prefix(IPAddress(stray.address), stray.length)
-        return f"{prefix}{gateway} dev {device(stray.ifindex)} proto {stray.protocol}"
-    (address, length), target = operation.rows[position]
-    text = str(Prefix(IPAddress(address), length))
-    return f"{text} {way(target)}" if isinstance(target, Via) else f"{text} nhid {target}"
+        text = f"{prefix}{gateway} dev {device(stray.ifindex)} proto {stray.protocol}"
+        return f"{text} metric {stray.metric}" if stray.metric else text
+    (address, length, metric), via = operation.rows[position]
+    text = f"{Prefix(IPAddress(address), length)} {way(via)}"
+    return f"{text} metric {metric}" if metric else text

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
+from flannel_sdk.dataplane.metrics import route_metric
 from flannel_sdk.dataplane.objects import FdbEntry, KernelObject, Neighbour, PeerObject, Route
 from flannel_sdk.model import IPAddress, MacAddress, Prefix
 
@@ -40,7 +41,7 @@ class FdbKey(NamedTuple):
 
 
 class RouteKey(NamedTuple):
-    """Names a route, and the nexthop object under it."""
+    """Names a route."""
 
     address: bytes
     length: int
@@ -62,13 +63,15 @@ def key_of(item: PeerObject) -> Key:
 class Changes:
     """What has to be written after some peers changed."""
 
-    __slots__ = ("fdb", "neighbours", "peers", "routes")
+    __slots__ = ("fdb", "moved", "neighbours", "peers", "routes")
 
     def __init__(self) -> None:
         self.peers = 0
         self.neighbours: dict[str, list[tuple[bytes, bytes]]] = {}
         self.fdb: dict[str, list[tuple[bytes, bytes]]] = {}
         self.routes: list[Route] = []
+        self.moved: list[Route] = []
+        """Those of the routes that went by another device."""
 
     def add(self, item: PeerObject) -> None:
         """Note one object; the bulk path writes the lists itself."""
@@ -91,8 +94,8 @@ class DesiredState:
         self.waiting: dict[Key, dict[Hashable, PeerObject]] = {}
         """Claims that lost, by key, in the order in which they came."""
         self.conflicts = 0
-        self.released: dict[Key, PeerObject] = {}
-        """What was given up since it was last taken; some keys may be wanted again."""
+        self.released: dict[tuple[Key, int], PeerObject] = {}
+        """What was given up since it was last taken, by key and metric; some are wanted again."""
 
     def absorb(  # noqa: PLR0912 - the hot loop, deliberately in one piece
         self,
@@ -157,7 +160,11 @@ class DesiredState:
 
     def take_released(self) -> list[PeerObject]:
         """What was given up since the last call and nobody wants now."""
-        gone = [item for key, item in self.released.items() if self.find(key) is None]
+        gone = []
+        for (key, metric), item in self.released.items():
+            wanted = self.find(key)
+            if wanted is None or _metric(wanted) != metric:
+                gone.append(item)
         self.released.clear()
         return gone
 
@@ -215,8 +222,7 @@ class DesiredState:
         key = key_of(item)
         owner = owners.get(_short(key), peer)
         if owner == peer:
-            self._set(peer, item)
-            changes.add(item)
+            self._set(peer, item, changes)
             return
         waiting = self.waiting.setdefault(key, {})
         if peer not in waiting:
@@ -238,12 +244,11 @@ class DesiredState:
             item = waiting.pop(heir)
             if not waiting:
                 del self.waiting[key]
-            self._set(heir, item)
-            changes.add(item)
+            self._set(heir, item, changes)
             return
         self._owners(found).pop(_short(key))
         self._unset(found)
-        self.released[key] = found
+        self.released[key, _metric(found)] = found
 
     def _owners(self, item: PeerObject) -> dict[Hashable, Hashable]:
         if isinstance(item, Neighbour):
@@ -252,7 +257,8 @@ class DesiredState:
             return self.fdb.setdefault(item.device, Table()).owners
         return self.routes.owners
 
-    def _set(self, peer: Hashable, item: PeerObject) -> None:
+    def _set(self, peer: Hashable, item: PeerObject, changes: Changes) -> None:
+        changes.add(item)
         if isinstance(item, Neighbour):
             table = self.neighbours.setdefault(item.device, Table())
             table.rows[item.address], table.owners[item.address] = item.mac, peer
@@ -260,6 +266,11 @@ class DesiredState:
             fdb = self.fdb.setdefault(item.device, Table())
             fdb.rows[item.mac], fdb.owners[item.mac] = item.destination, peer
         else:
+            before = self.routes.rows.get(item.destination)
+            if before is not None and before.device != item.device:
+                changes.moved.append(item)
+            if before is not None and route_metric(before) != route_metric(item):
+                self.released[key_of(before), route_metric(before)] = before
             self.routes.rows[item.destination], self.routes.owners[item.destination] = item, peer
 
     def _unset(self, item: PeerObject) -> None:
@@ -269,6 +280,10 @@ class DesiredState:
             del self.fdb[item.device].rows[item.mac]
         else:
             del self.routes.rows[item.destination]
+
+
+def _metric(item: PeerObject) -> int:
+    return route_metric(item) if isinstance(item, Route) else 0
 
 
 def _short(key: Key) -> Hashable:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from flannel_sdk.dataplane.netlink.address import AddressParser, address_dump
@@ -23,10 +23,9 @@ from flannel_sdk.dataplane.netlink.neighbour import (
     fdb_dump,
     neighbour_dump,
 )
-from flannel_sdk.dataplane.netlink.nexthop import NexthopParser, nexthop_dump
 from flannel_sdk.dataplane.netlink.route import RouteParser, route_dump
 from flannel_sdk.dataplane.objects import Device, ResolvedRoute
-from flannel_sdk.dataplane.observed import FdbDump, LinkState, NexthopDump, Notice, RouteDump
+from flannel_sdk.dataplane.observed import FdbDump, LinkState, Notice, RouteDump
 from flannel_sdk.dataplane.refusals import GONE, refusal
 from flannel_sdk.dataplane.requests import Failure, Operation
 from flannel_sdk.dataplane.thread import KernelThread
@@ -43,19 +42,15 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 class LinuxKernel:
     """The kernel of one network namespace; its calls run one after another in one thread.
 
-    ``netns`` is a path (``/run/netns/NAME``), None for the process's own. ``nexthops`` False
-    makes the reconciler do without nexthop objects even where the kernel has them.
+    ``netns`` is a path (``/run/netns/NAME``), None for the process's own.
     """
 
-    def __init__(
-        self, netns: str | None = None, *, nexthops: bool = True, notice_buffer: int = 8 << 20
-    ) -> None:
+    def __init__(self, netns: str | None = None, *, notice_buffer: int = 8 << 20) -> None:
         self.netns = netns
         self._thread = KernelThread(netns)
         self._requests: RequestSocket | None = None
         self._monitor: Monitor | None = None
         self._monitor_loop: asyncio.AbstractEventLoop | None = None
-        self._nexthops: bool | None = None if nexthops else False
         self._notice_buffer = notice_buffer
 
     async def aclose(self) -> None:
@@ -98,20 +93,6 @@ class LinuxKernel:
         channel = self._socket()
         first = channel.reserve(len(messages))
         return channel.send([make(first + n) for n, make in enumerate(messages)], first)
-
-    async def nexthop_objects(self) -> bool:
-        """True if this kernel has nexthop objects and they are wanted."""
-
-        def probe() -> bool:
-            try:
-                self._ask(nexthop_dump, lambda: NexthopParser(range(0)))
-            except OSError:
-                return False
-            return True
-
-        if self._nexthops is None:
-            self._nexthops = await self._call("look for nexthop objects", probe)
-        return self._nexthops
 
     def submit(self, operations: Sequence[Operation]) -> asyncio.Future[list[Failure]]:
         """Encode now, here; send in the kernel thread. OSError only if no socket can be made."""
@@ -181,30 +162,19 @@ class LinuxKernel:
 
         return await self._call("read forwarding entries", work)
 
-    async def nexthops(self, ids: range) -> NexthopDump:
-        """The nexthop objects of a range of ids."""
-
-        def work() -> NexthopDump:
-            parser = self._ask(nexthop_dump, lambda: NexthopParser(ids))
-            return NexthopDump(parser.vias, frozenset(parser.rows))
-
-        return await self._call("read nexthops", work)
-
-    async def routes(self, indexes: Iterable[int]) -> RouteDump:
-        """All routes of our protocol in the main table, and all of some devices in any table."""
-        wanted = (0, *indexes)
+    async def routes(self) -> RouteDump:
+        """The main table, both families."""
 
         def work() -> RouteDump:
             whole = RouteDump({}, [])
             for family in _FAMILIES:
-                for index in wanted:
-                    dump = self._ask(
-                        lambda n, f=family, i=index: route_dump(f, n, index=i),  # type: ignore[misc]  # bound now
-                        lambda f=family: RouteParser(f, RouteDump({}, [])),  # type: ignore[misc]  # bound now
-                    ).dump
-                    whole.rows.update(dump.rows)
-                    whole.strays.extend(dump.strays)
-            return RouteDump(whole.rows, list(dict.fromkeys(whole.strays)))
+                dump = self._ask(
+                    lambda n, f=family: route_dump(f, n),  # type: ignore[misc]  # bound now
+                    lambda f=family: RouteParser(f),  # type: ignore[misc]  # bound now
+                ).dump
+                whole.rows.update(dump.rows)
+                whole.strays.extend(dump.strays)
+            return whole
 
         return await self._call("read routes", work)
 
@@ -281,10 +251,9 @@ class LinuxKernel:
 
     async def subscribe(self, handler: Callable[[Sequence[Notice]], None]) -> None:
         """Call ``handler`` in the event loop with what others change from now on."""
-        nexthops = await self.nexthop_objects()
 
         def work() -> Monitor:
-            return Monitor(self._socket().port, nexthops=nexthops, buffer_size=self._notice_buffer)
+            return Monitor(self._socket().port, buffer_size=self._notice_buffer)
 
         await self.unsubscribe()
         monitor = await self._call("listen for changes", work)
@@ -306,7 +275,7 @@ class LinuxKernel:
         self._monitor = self._monitor_loop = None
 
     def listen_for_objects(self, listen: bool) -> None:
-        """False: there are no notices of neighbours, entries, routes and nexthops until True."""
+        """False: there are no notices of neighbours, entries and routes until True."""
         if self._monitor is not None:
             self._monitor.listen_for_objects(listen)
 

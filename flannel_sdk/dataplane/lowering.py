@@ -1,93 +1,59 @@
-"""Desired objects to kernel rows: device names to indexes, gateways to nexthop ids."""
+"""Desired objects to kernel rows: device names to indexes, routes to slots; rivals make way."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from flannel_sdk.dataplane.desired import Changes
-from flannel_sdk.dataplane.nexthop_ids import NexthopIds
+from flannel_sdk.dataplane.metrics import metric_of, route_metric
 from flannel_sdk.dataplane.objects import Route
 from flannel_sdk.dataplane.observed import KernelState
+from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
 from flannel_sdk.dataplane.requests import (
     FdbOperation,
     NeighbourOperation,
-    NexthopOperation,
     Operation,
     RouteKey,
     RouteOperation,
-    RouteTarget,
+    RouteSlot,
+    StrayRoute,
+    StrayRouteOperation,
     Via,
 )
+from flannel_sdk.dataplane.rivals import Rivals
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class RouteRows(NamedTuple):
-    """Routes as rows, nexthops before the routes that use them."""
-
-    created: list[tuple[int, Via]]
-    """Nexthops with an id that was never used."""
-    nexthops: list[tuple[int, Via]]
-    routes: list[tuple[RouteKey, RouteTarget]]
+RouteRow = tuple[RouteSlot, Via]
 
 
 class Lowering:
-    """Knows the present index of each device, and the nexthop id of each route."""
+    """Knows the present index of each device, and who else has routes to our destinations."""
 
-    def __init__(self, ids: NexthopIds) -> None:
-        self.ids = ids
+    def __init__(self) -> None:
         self.indexes: dict[str, int] = {}
         """Devices that exist."""
-        self.nexthops = False
-        """Whether to use nexthop objects."""
-        self.obsolete: set[int] = set()
-        """Ids whose route does without a nexthop object now."""
+        self.own: frozenset[int] = frozenset()
+        """The indexes of devices of our own."""
+        self.rivals = Rivals()
 
-    def routes(self, routes: Iterable[Route]) -> RouteRows:
+    def routes(self, routes: Iterable[Route]) -> list[RouteRow]:
         """Rows of those routes whose device exists."""
-        rows = RouteRows([], [], [])
-        indexes, ids = self.indexes, self.ids
-        known_ids, take = ids.by_route, ids.take
-        for route in routes:
-            destination, device, gateway, onlink = route
+        rows: list[RouteRow] = []
+        indexes = self.indexes
+        for (address, length), device, gateway, onlink in routes:
             index = indexes.get(device)
-            if index is None:
-                continue
-            via = Via(index, gateway, onlink)
-            if gateway is None or not self.nexthops:
-                if destination in known_ids and (obsolete := ids.release(destination)):
-                    self.obsolete.add(obsolete)
-                rows.routes.append((destination, via))
-                continue
-            nexthop_id = known_ids.get(destination)
-            if nexthop_id is None:
-                nexthop_id = take(destination)
-                rows.created.append((nexthop_id, via))
-            else:
-                rows.nexthops.append((nexthop_id, via))
-            rows.routes.append((destination, nexthop_id))
+            if index is not None:
+                metric = (
+                    metric_of(address, length) if gateway is not None and len(address) == 4 else 0
+                )
+                rows.append(((address, length, metric), Via(index, gateway, onlink)))
         return rows
 
-    def pathfinders(self, routes: Iterable[Route]) -> list[Operation]:
-        """Routes to write ahead of those that IPv6 refuses.
-
-        It takes an on-link gateway only if the way to it is not through another device. Gateways
-        inside their own destination (vxlan's) are: a route of somebody else to that destination,
-        or to a wider one, is in the way until ours on the device alone has replaced it.
-        """
-        rows: list[tuple[RouteKey, RouteTarget]] = [
-            (route.destination, Via(self.indexes[route.device], None))
-            for route in routes
-            if route.onlink
-            and route.gateway is not None
-            and len(route.gateway) == 16
-            and route.device in self.indexes
-            and route.destination.covers(route.gateway)
-        ]
-        return [RouteOperation("put", rows)] if rows else []
-
     def operations(self, changes: Changes, have: KernelState | None) -> list[Operation]:
-        """What to write for some changes, in order; nothing that ``have`` holds already."""
+        """What to write for some changes, in order; nothing that ``have`` holds already.
+
+        What stands in the way of a route is removed after the route is there.
+        """
         operations: list[Operation] = []
         for device, neighbours in changes.neighbours.items():
             index = self.indexes.get(device)
@@ -101,15 +67,80 @@ class Lowering:
                 operations.append(
                     FdbOperation("put", index, missing(entries, known.rows if known else {}))
                 )
-        rows = self.routes(changes.routes)
-        nexthops = have.nexthops.rows if have else {}
-        routes = have.routes.rows if have else {}
-        operations += [
-            NexthopOperation("create", rows.created),
-            NexthopOperation("put", missing(rows.nexthops, nexthops)),
-            RouteOperation("put", missing(rows.routes, routes)),
-        ]
+        rows = missing(self.routes(changes.routes), have.routes.rows if have else {})
+        operations += self._make_way(changes, rows, have)
+        operations.append(RouteOperation("put", rows))
+        operations += self._remove_rivals(changes.routes)
         return [operation for operation in operations if operation.rows]
+
+    def _make_way(
+        self, changes: Changes, rows: Sequence[RouteRow], have: KernelState | None
+    ) -> list[Operation]:
+        """What has to precede IPv6 routes by way of a gateway inside their own destination.
+
+        The kernel takes an on-link gateway only if the way to it is not through another device.
+        Where a route to the same destination leads there, one on our device alone replaces it
+        first, and one that it would lose against is removed.
+        """
+        moved = {(route.destination.address, route.destination.length) for route in changes.moved}
+        present = have.routes.rows if have else {}
+        known = self.rivals.by_destination
+        if not (moved or present or known):
+            return []
+        pathfinders: list[RouteRow] = []
+        removals: list[tuple[RouteKey, StrayRoute]] = []
+        for slot, (index, gateway, onlink) in rows:
+            address, length, metric = slot
+            if not onlink or gateway is None or len(address) == 4:
+                continue
+            if not _inside(gateway, address, length):
+                continue
+            key = address, length
+            there = present.get(slot)
+            others = [
+                route for route in self.rivals.of(key, metric, self.own) if route.ifindex != index
+            ]
+            if key in moved or others or (there is not None and there.ifindex != index):
+                pathfinders.append((slot, Via(index, None)))
+                removals += [(key, route) for route in others]
+        return [RouteOperation("put", pathfinders), StrayRouteOperation(removals)]
+
+    def pathfinders(self, routes: Iterable[Route]) -> list[Operation]:
+        """As above, for routes that were refused or that somebody touched."""
+        rows = [
+            (slot, Via(index, None))
+            for slot, (index, gateway, onlink) in self.routes(routes)
+            if onlink and gateway and len(gateway) == 16 and _inside(gateway, slot[0], slot[1])
+        ]
+        return [RouteOperation("put", rows)] if rows else []
+
+    def _remove_rivals(self, routes: Iterable[Route]) -> list[Operation]:
+        known = self.rivals.by_destination
+        if not known:
+            return []
+        removals: list[tuple[RouteKey, StrayRoute]] = []
+        again: list[Route] = []
+        for route in routes:
+            if route.destination in known and route.device in self.indexes:
+                key = route.destination.address, route.destination.length
+                rivals = self.rivals.of(key, route_metric(route), self.own)
+                removals += [(key, rival) for rival in rivals]
+                if any(not rival.metric and rival.protocol == ROUTE_PROTOCOL for rival in rivals):
+                    again.append(route)
+        return [StrayRouteOperation(removals), *self.rewritten(again)]
+
+    def rewritten(self, routes: Iterable[Route]) -> list[Operation]:
+        """Routes to write once more after one of metric 0 and our protocol was removed there.
+
+        That removal asks for any metric: had the other gone by itself, it would hit ours.
+        """
+        rows = [row for row in self.routes(routes) if row[0][2]]
+        return [RouteOperation("put", rows)] if rows else []
+
+
+def _inside(gateway: bytes, address: bytes, length: int) -> bool:
+    shift = len(address) * 8 - length
+    return int.from_bytes(gateway, "big") >> shift == int.from_bytes(address, "big") >> shift
 
 
 def missing(rows: Sequence[tuple[K, V]], present: Mapping[K, V]) -> Sequence[tuple[K, V]]:

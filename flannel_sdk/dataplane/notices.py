@@ -5,17 +5,18 @@ from collections.abc import Sequence
 
 from flannel_sdk.dataplane.desired import DesiredState, FdbKey, Key, NeighbourKey, RouteKey
 from flannel_sdk.dataplane.lowering import Lowering
+from flannel_sdk.dataplane.metrics import route_metric
 from flannel_sdk.dataplane.observed import (
     AddressNotice,
     FdbNotice,
     LinkNotice,
     NeighbourNotice,
-    NexthopNotice,
     Notice,
     RouteNotice,
 )
 from flannel_sdk.dataplane.ownership import Ownership
-from flannel_sdk.dataplane.requests import RouteTarget, Via
+from flannel_sdk.dataplane.requests import MAIN_TABLE, Via
+from flannel_sdk.dataplane.rivals import in_the_way
 from flannel_sdk.model import IPAddress, Prefix
 
 
@@ -52,8 +53,6 @@ class NoticeSorter:
                 self._neighbour(notice)
             elif isinstance(notice, RouteNotice):
                 self._route(notice)
-            elif isinstance(notice, NexthopNotice):
-                self._nexthop(notice)
             elif isinstance(notice, LinkNotice):
                 self._link(notice)
             elif isinstance(notice, AddressNotice):
@@ -91,49 +90,45 @@ class NoticeSorter:
         if not (notice.present and notice.permanent and notice.mac == wanted):
             self.dirty[NeighbourKey(device, notice.address)] = None
 
-    def _nexthop(self, notice: NexthopNotice) -> None:
-        key = self._lowering.ids.routes.get(notice.id)
-        if key is None:
-            return
-        route = self._desired.routes.rows.get(Prefix(IPAddress(key[0]), key[1]))
-        if route is None:
-            return
-        index = self._lowering.indexes.get(route.device, 0)
-        if not notice.present or notice.via != Via(index, route.gateway, route.onlink):
-            self.dirty[RouteKey(*key)] = None
-
     def _route(self, notice: RouteNotice) -> None:
-        route, ids = notice.route, self._lowering.ids
-        wanted = self._desired.routes.rows.get(Prefix(IPAddress(route.address), route.length))
-        main = route.table == 254 and not route.metric and not route.tos
-        if wanted is not None and main:
-            if not (notice.present and notice.target == self._target(notice, wanted.device)):
-                self.dirty[RouteKey(route.address, route.length)] = None
+        route = notice.route
+        if route.table == MAIN_TABLE and not route.tos and self._touches(notice):
             return
-        if route.nexthop_id in ids.range:
-            if notice.present:
-                ids.used_by_others.add(route.nexthop_id)
-            return
-        if self._device(route.ifindex) not in self._ownership.devices:
+        if route.ifindex not in self._lowering.own:
             self.underlay.set()
 
-    def _target(self, notice: RouteNotice, device: str) -> RouteTarget | None:
-        known = self._lowering.ids.by_route.get(notice.key)
-        if known is not None:
-            return known
-        wanted = self._desired.routes.rows[Prefix(IPAddress(notice.key[0]), notice.key[1])]
-        return Via(self._lowering.indexes.get(device, 0), wanted.gateway, wanted.onlink)
+    def _touches(self, notice: RouteNotice) -> bool:
+        """True if a notice is about a route that we want, or one in its way."""
+        route, lowering = notice.route, self._lowering
+        wanted = self._desired.routes.rows.get(Prefix(IPAddress(route.address), route.length))
+        metric = route_metric(wanted) if wanted is not None else 0
+        if wanted is not None and route.metric == metric and notice.present:
+            index = lowering.indexes.get(wanted.device, 0)
+            if notice.target == Via(index, wanted.gateway, wanted.onlink):
+                return True
+        lowering.rivals.note(route, present=notice.present)
+        if wanted is None:
+            return False
+        in_its_way = notice.present and in_the_way(route, metric, lowering.own)
+        if route.metric != metric and not in_its_way:
+            return False
+        self.dirty[RouteKey(route.address, route.length)] = None
+        return True
 
     def _link(self, notice: LinkNotice) -> None:
         if notice.name in self.watched or self._device(notice.ifindex) is not None:
             self.links = True
-            # Going down, the kernel drops routes and nexthops without a word.
+            # Going down, the kernel drops routes without a word.
             self.audit = self.audit or not (notice.present and notice.up)
         if notice.name not in self._ownership.devices:
             self.underlay.set()
 
     def _address(self, notice: AddressNotice) -> None:
-        if self._device(notice.ifindex) in self._ownership.devices:
+        device = self._device(notice.ifindex)
+        if device is not None and not notice.present and len(notice.address) == 4:
+            # With the last address of a device the kernel drops its routes, without a word.
+            self.audit = True
+        if device in self._ownership.devices:
             self.node = True
         else:
             self.underlay.set()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from flannel_sdk.dataplane.requests import RouteKey, RouteTarget, StrayRoute, Via
+from flannel_sdk.dataplane.requests import RouteKey, RouteSlot, StrayRoute, Via
 from flannel_sdk.model import MacAddress
 
 
@@ -35,21 +35,12 @@ class FdbDump(NamedTuple):
 
 
 class RouteDump(NamedTuple):
-    """Routes that are ours by protocol or by device, and users of nexthops."""
+    """The routes of the main table, those of the kernel's protocol excepted."""
 
-    rows: dict[RouteKey, RouteTarget]
-    """Main table, our protocol, default metric: what a reconciler writes."""
+    rows: dict[RouteSlot, Via]
+    """Those of the form that a reconciler writes."""
     strays: list[StrayRoute]
-    """All others asked for, those of the kernel excepted."""
-
-
-class NexthopDump(NamedTuple):
-    """The nexthop objects of one range of ids."""
-
-    rows: dict[int, Via]
-    """Ours: our protocol, one way out."""
-    foreign: frozenset[int]
-    """Ids that somebody else has taken."""
+    """All others."""
 
 
 class KernelState(NamedTuple):
@@ -57,7 +48,6 @@ class KernelState(NamedTuple):
 
     neighbours: dict[int, dict[bytes, bytes]]
     fdb: dict[int, FdbDump]
-    nexthops: NexthopDump
     routes: RouteDump
 
 
@@ -103,26 +93,14 @@ class FdbNotice(NamedTuple):
     present: bool
 
 
-class NexthopNotice(NamedTuple):
-    """A nexthop object was set or went."""
-
-    id: int
-    via: Via | None
-    """None where it is not of the simple form that we write."""
-    protocol: int
-    present: bool
-
-
 class RouteNotice(NamedTuple):
     """A route was set or went."""
 
     key: RouteKey
-    target: RouteTarget | None
-    """None where it is not of the form that we write (main table, default metric, one way)."""
+    target: Via | None
+    """None where it is not of the form that we write (main table, our protocol, one way)."""
     route: StrayRoute
     present: bool
 
 
-Notice = (
-    Overrun | LinkNotice | AddressNotice | NeighbourNotice | FdbNotice | NexthopNotice | RouteNotice
-)
+Notice = Overrun | LinkNotice | AddressNotice | NeighbourNotice | FdbNotice | RouteNotice

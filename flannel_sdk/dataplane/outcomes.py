@@ -16,7 +16,6 @@ from flannel_sdk.dataplane.requests import (
     Failure,
     FdbOperation,
     NeighbourOperation,
-    NexthopOperation,
 )
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class Outcomes:
             if failure.errno in (errno.EPERM, errno.EACCES):
                 raise refusal("change the data plane", failure.errno, failure.reason)
             key = self._blame(failure, names)
-            if key in failed:  # for example the route on a nexthop that was refused
+            if key in failed:
                 continue
             failed.add(key)
             if self.failed.failed(key, failure.reason):
@@ -82,11 +81,5 @@ class Outcomes:
             return NeighbourKey(names[operation.ifindex], address)
         if isinstance(operation, FdbOperation):
             return FdbKey(names[operation.ifindex], operation.rows[failure.row][0])
-        if isinstance(operation, NexthopOperation):
-            nexthop_id = operation.rows[failure.row][0]
-            if operation.verb == "create" and failure.errno == errno.EEXIST:
-                lost = self._lowering.ids.lose(nexthop_id)
-                return RouteKey(*lost) if lost else STALE
-            known = self._lowering.ids.routes.get(nexthop_id)
-            return RouteKey(*known) if known else STALE
-        return RouteKey(*operation.rows[failure.row][0])
+        address, length = operation.rows[failure.row][0][:2]
+        return RouteKey(address, length)

@@ -1,11 +1,11 @@
 """What the reconciler needs of a kernel: small enough for a fake to stand in."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from flannel_sdk.dataplane.objects import Device
-from flannel_sdk.dataplane.observed import FdbDump, LinkState, NexthopDump, Notice, RouteDump
+from flannel_sdk.dataplane.observed import FdbDump, LinkState, Notice, RouteDump
 from flannel_sdk.dataplane.requests import Failure, Operation
 from flannel_sdk.model import MacAddress
 
@@ -16,10 +16,6 @@ class Kernel(Protocol):
 
     Requests take effect in the order in which they were made.
     """
-
-    async def nexthop_objects(self) -> bool:
-        """True if this kernel has nexthop objects."""
-        ...
 
     def submit(self, operations: Sequence[Operation]) -> asyncio.Future[list[Failure]]:
         """Carry out the rows of all operations in order; a row that fails holds up no other."""
@@ -45,12 +41,8 @@ class Kernel(Protocol):
         """The permanent unicast entries of a device itself."""
         ...
 
-    async def nexthops(self, ids: range) -> NexthopDump:
-        """The nexthop objects of a range of ids."""
-        ...
-
-    async def routes(self, indexes: Iterable[int]) -> RouteDump:
-        """All routes of our protocol in the main table, and all of some devices in any table."""
+    async def routes(self) -> RouteDump:
+        """The main table, both families."""
         ...
 
     async def make_device(self, device: Device, lower: int | None) -> None:
@@ -81,5 +73,5 @@ class Kernel(Protocol):
         ...
 
     def listen_for_objects(self, listen: bool) -> None:
-        """False: notices of neighbours, entries, routes, nexthops may be dropped until True."""
+        """False: notices of neighbours, entries and routes may be dropped until True."""
         ...

@@ -9,10 +9,9 @@ from flannel_sdk.dataplane.compare import stale
 from flannel_sdk.dataplane.describe import planned_changes
 from flannel_sdk.dataplane.desired import Changes, DesiredState
 from flannel_sdk.dataplane.lowering import Lowering
-from flannel_sdk.dataplane.nexthop_ids import NexthopIds
 from flannel_sdk.dataplane.node import Node
 from flannel_sdk.dataplane.notices import NoticeSorter
-from flannel_sdk.dataplane.objects import Device, InterfaceAddress, KernelObject
+from flannel_sdk.dataplane.objects import Device, InterfaceAddress, KernelObject, Route
 from flannel_sdk.dataplane.outcomes import Outcomes
 from flannel_sdk.dataplane.ownership import Ownership
 from flannel_sdk.dataplane.pipeline import Pipeline
@@ -46,7 +45,7 @@ class Reconciler:
         self._audit_interval = audit_interval
         self._lock = asyncio.Lock()
         self._desired = desired = DesiredState()
-        self._lowering = lowering = Lowering(NexthopIds(ownership.nexthop_ids()))
+        self._lowering = lowering = Lowering()
         self._node = node = Node(kernel, ownership)
         self._notices = notices = NoticeSorter(desired, lowering, ownership)
         self._outcomes = outcomes = Outcomes(lowering, notices, _now)
@@ -114,7 +113,6 @@ class Reconciler:
         """Compare everything now and write the differences; ``run`` does it now and then."""
         async with self._lock:
             await self._view.listen()
-            self._lowering.nexthops = await self._kernel.nexthop_objects()
         await self._repair.audit()
 
     async def run(self) -> None:
@@ -143,7 +141,6 @@ class Reconciler:
         """What would be written if everything were compared now; writes nothing."""
         async with self._lock:
             planned = list(await self._node.plan())
-            self._lowering.nexthops = await self._kernel.nexthop_objects()
             await self._view.find_devices()
             have = await self._view.read()
             puts, gone = self._repair.compare(have)
@@ -167,7 +164,6 @@ class Reconciler:
             "suppressed": self._repair.fights.suppressed,
             "audits": self._repair.audits,
             "written": self._outcomes.written,
-            "nexthop_objects": self._lowering.nexthops,
             "absent_devices": self._view.absent_devices(),
             "node_problem": self._repair.node_problem,
         }
@@ -202,6 +198,10 @@ class Reconciler:
             else:
                 gone = removals(released, lowering)
             await pipeline.send(gone)
+            kept = (
+                desired.routes.rows.get(i.destination) for i in released if isinstance(i, Route)
+            )
+            await pipeline.send(lowering.rewritten(route for route in kept if route is not None))
             await self._outcomes.settle(pipeline)
         self._repair.complete = self._repair.complete or full
 

@@ -208,18 +208,16 @@ class Repair:
         failed = self._outcomes.failed
         keys = self.fights.admit(dict.fromkeys([*touched, *self.fights.due()]))
         retried = failed.due()
-        changes, refused = Changes(), Changes()
+        changes = Changes()
         for key in dict.fromkeys([*retried, *keys]):
             item = self._desired.find(key)
             if item is None:
                 failed.succeeded(key)
                 continue
             changes.add(item)
-            if key in failed.entries:
-                refused.add(item)
         doubled, self._notices.doubled = self._notices.doubled, []
         pipeline = Pipeline(self._kernel)
-        await pipeline.send(self._lowering.pathfinders(refused.routes))
+        await pipeline.send(self._lowering.pathfinders(changes.routes))
         await pipeline.send(self._lowering.operations(changes, None))
         await pipeline.send(
             [FdbOperation("remove", index, [(mac, to)]) for index, mac, to in doubled]

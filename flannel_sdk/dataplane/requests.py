@@ -1,14 +1,18 @@
 """What may be asked of a kernel, as values: operations on rows, and their failures.
 
-A row is what the kernel stores, with device indexes and nexthop ids in place of names; addresses
-are packed bytes, so that a row read from the kernel equals the one that was written.
+A row is what the kernel stores, with device indexes in place of names; addresses are packed bytes,
+so that a row read from the kernel equals the one that was written.
 """
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-Verb = Literal["put", "create", "remove"]
-"""``put`` makes or replaces; ``create`` fails with EEXIST; removing what is not there is fine."""
+Verb = Literal["put", "remove"]
+"""``put`` makes or replaces; removing what is not there is fine."""
+
+MAIN_TABLE = 254
+UNICAST = 1
+"""The type of an ordinary route."""
 
 
 class Via(NamedTuple):
@@ -22,8 +26,9 @@ class Via(NamedTuple):
 RouteKey = tuple[bytes, int]
 """Destination address and prefix length; equal to the ``Prefix`` of both."""
 
-RouteTarget = int | Via
-"""A nexthop id, or a way of the route's own."""
+RouteSlot = tuple[bytes, int, int]
+"""Destination address, prefix length and metric (0: the family's default): the main table has
+one route in each, and writing to it replaces that one."""
 
 
 class StrayRoute(NamedTuple):
@@ -38,7 +43,8 @@ class StrayRoute(NamedTuple):
     nexthop_id: int = 0
     ifindex: int = 0
     gateway: bytes | None = None
-    table: int = 254
+    table: int = MAIN_TABLE
+    type: int = UNICAST
 
 
 class NeighbourOperation(NamedTuple):
@@ -59,19 +65,11 @@ class FdbOperation(NamedTuple):
     kind: Literal["fdb"] = "fdb"
 
 
-class NexthopOperation(NamedTuple):
-    """Rows of id and way."""
-
-    verb: Verb
-    rows: Sequence[tuple[int, Via]]
-    kind: Literal["nexthop"] = "nexthop"
-
-
 class RouteOperation(NamedTuple):
-    """Rows of destination and target; main table, our route protocol."""
+    """Rows of slot and way; main table, our route protocol."""
 
     verb: Verb
-    rows: Sequence[tuple[RouteKey, RouteTarget]]
+    rows: Sequence[tuple[RouteSlot, Via]]
     kind: Literal["route"] = "route"
 
 
@@ -93,12 +91,7 @@ class AddressOperation(NamedTuple):
 
 
 Operation = (
-    NeighbourOperation
-    | FdbOperation
-    | NexthopOperation
-    | RouteOperation
-    | StrayRouteOperation
-    | AddressOperation
+    NeighbourOperation | FdbOperation | RouteOperation | StrayRouteOperation | AddressOperation
 )
 
 

@@ -4,7 +4,7 @@ from flannel_sdk.dataplane.desired import Changes, DesiredState
 from flannel_sdk.dataplane.lowering import Lowering
 from flannel_sdk.dataplane.node import Node
 from flannel_sdk.dataplane.notices import NoticeSorter
-from flannel_sdk.dataplane.observed import KernelState, NexthopDump
+from flannel_sdk.dataplane.observed import KernelState
 from flannel_sdk.dataplane.ownership import Ownership
 from flannel_sdk.dataplane.protocol import Kernel
 
@@ -61,37 +61,31 @@ class KernelView:
         differs = any(links[name] != self._links.get(name) for name in links)
         self._links = links
         self._lowering.indexes = {name: link[0] for name, link in links.items() if link}
+        self._lowering.own = frozenset(
+            index
+            for name, index in self._lowering.indexes.items()
+            if name in self._ownership.devices
+        )
         lowers = {device.lower for device in self._node.devices.values() if device.lower}
         self._notices.watched = {*links, *lowers}
         return differs
 
     async def adopt(self) -> KernelState:
-        """Read everything and take over the nexthop ids of an earlier run."""
-        self._lowering.nexthops = await self._kernel.nexthop_objects()
+        """Look for the devices and read everything."""
         await self.find_devices()
-        have = await self.read()
-        self._lowering.ids.adopt(have.routes.rows, have.nexthops.rows)
-        return have
+        return await self.read()
 
     async def read(self) -> KernelState:
-        """Everything there is to compare with; notes which nexthop ids others have or use."""
-        indexes, ids = self._lowering.indexes, self._lowering.ids
-        own = [index for name, index in indexes.items() if name in self._ownership.devices]
-        nexthops = NexthopDump({}, frozenset())
-        if self._lowering.nexthops:
-            nexthops = await self._kernel.nexthops(ids.range)
-        desired, mine = self._desired, set(own)
-        neighbours = {indexes[name] for name in desired.neighbours if name in indexes} | mine
-        fdb = {indexes[name] for name in desired.fdb if name in indexes} | mine
-        users = {*own, *(via.ifindex for via in nexthops.rows.values())}
-        routes = await self._kernel.routes(users)
-        ids.foreign |= nexthops.foreign
-        ids.used_by_others = {
-            route.nexthop_id for route in routes.strays if route.nexthop_id in ids.range
-        }
+        """Everything there is to compare with; notes the routes of others."""
+        indexes, own = self._lowering.indexes, self._lowering.own
+        desired, rivals = self._desired, self._lowering.rivals
+        neighbours = {indexes[name] for name in desired.neighbours if name in indexes} | own
+        fdb = {indexes[name] for name in desired.fdb if name in indexes} | own
+        rivals.clear()
+        routes = await self._kernel.routes()
+        rivals.add(routes.strays)
         return KernelState(
             {index: await self._kernel.neighbours(index) for index in sorted(neighbours)},
             {index: await self._kernel.fdb(index) for index in sorted(fdb)},
-            nexthops,
             routes,
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 
 from flannel_sdk.dataplane.objects import Device
@@ -12,8 +12,6 @@ from flannel_sdk.dataplane.observed import (
     LinkNotice,
     LinkState,
     NeighbourNotice,
-    NexthopDump,
-    NexthopNotice,
     Notice,
     RouteDump,
     RouteNotice,
@@ -25,11 +23,9 @@ from flannel_sdk.dataplane.requests import (
     Failure,
     FdbOperation,
     NeighbourOperation,
-    NexthopOperation,
     Operation,
-    RouteKey,
     RouteOperation,
-    RouteTarget,
+    RouteSlot,
     StrayRoute,
     StrayRouteOperation,
     Via,
@@ -43,19 +39,16 @@ Fault = Callable[[str], int | None]
 class FakeKernel:
     """One network namespace in memory. Rows are as in ``dataplane.requests``."""
 
-    def __init__(self, *, nexthops: bool = True) -> None:
+    def __init__(self) -> None:
         self.links: dict[str, LinkState] = {}
         self.rows_by_index: dict[int, dict[bytes, bytes]] = {}
         self.fdb_by_index: dict[int, dict[bytes, bytes]] = {}
         self.addresses_by_index: dict[int, set[tuple[bytes, int]]] = {}
-        self.nexthop_rows: dict[int, Via] = {}
-        self.foreign_nexthops: set[int] = set()
-        self.route_rows: dict[RouteKey, RouteTarget] = {}
+        self.route_rows: dict[RouteSlot, Via] = {}
         self.strays: set[StrayRoute] = set()
         self.requests = 0
         """Rows written or tried."""
         self.fault: Fault = lambda _: None
-        self._nexthops = nexthops
         self._indexes: Iterator[int] = count(2)
         self._handler: Callable[[Sequence[Notice]], None] | None = None
 
@@ -65,10 +58,6 @@ class FakeKernel:
         number = self.fault(name)
         if number is not None:
             raise refusal(name, number, "fault injected")
-
-    async def nexthop_objects(self) -> bool:
-        """As the constructor was told."""
-        return self._nexthops
 
     def submit(self, operations: Sequence[Operation]) -> "asyncio.Future[list[Failure]]":
         """Carry out every row, in order, now."""
@@ -109,18 +98,10 @@ class FakeKernel:
         self._check("fdb")
         return FdbDump(dict(self.fdb_by_index.get(index, {})), [])
 
-    async def nexthops(self, ids: range) -> NexthopDump:
-        """The nexthops of a range of ids."""
-        self._check("nexthops")
-        mine = {key: via for key, via in self.nexthop_rows.items() if key in ids}
-        return NexthopDump(mine, frozenset(self.foreign_nexthops))
-
-    async def routes(self, indexes: Iterable[int]) -> RouteDump:
-        """All routes of our protocol, and all strays of some devices."""
+    async def routes(self) -> RouteDump:
+        """All routes."""
         self._check("routes")
-        wanted = set(indexes)
-        strays = [stray for stray in self.strays if stray.ifindex in wanted]
-        return RouteDump(dict(self.route_rows), strays)
+        return RouteDump(dict(self.route_rows), list(self.strays))
 
     async def make_device(self, device: Device, lower: int | None) -> None:
         """Create a device, down."""
@@ -185,11 +166,20 @@ class FakeKernel:
             self._forget(link)
             self.notify(LinkNotice(link.ifindex, name, False, False))
 
-    def steal_route(self, key: RouteKey) -> None:
-        """Delete a route."""
-        if self.route_rows.pop(key, None) is not None:
-            stray = StrayRoute(*key, ROUTE_PROTOCOL)
-            self.notify(RouteNotice(key, None, stray, False))
+    def steal_route(self, slot: RouteSlot) -> None:
+        """Delete a route of ours."""
+        via = self.route_rows.pop(slot, None)
+        if via is not None:
+            address, length, _ = slot
+            gone = _as_stray(slot, via)
+            self.notify(RouteNotice((address, length), via, gone, False))
+
+    def add_stray(self, stray: StrayRoute) -> None:
+        """Make a route of somebody else's, in place of whatever is in its slot."""
+        slot = (stray.address, stray.length, stray.metric)
+        self.route_rows.pop(slot, None)
+        self.strays = {one for one in self.strays if (*one[:2], one.metric) != slot} | {stray}
+        self.notify(RouteNotice((stray.address, stray.length), None, stray, True))
 
     def steal_neighbour(self, index: int, address: bytes) -> None:
         """Delete a neighbour."""
@@ -201,11 +191,6 @@ class FakeKernel:
         if self.fdb_by_index.get(index, {}).pop(mac, None) is not None:
             self.notify(FdbNotice(index, mac, None, False, False))
 
-    def steal_nexthop(self, nexthop_id: int) -> None:
-        """Delete a nexthop; the routes on it go without a notice, as IPv4's do."""
-        if self._drop_nexthop(nexthop_id) is None:
-            self.notify(NexthopNotice(nexthop_id, None, ROUTE_PROTOCOL, False))
-
     # -- rows --------------------------------------------------------------------------------
 
     def _forget(self, link: LinkState) -> None:
@@ -213,21 +198,11 @@ class FakeKernel:
         for table in (self.rows_by_index, self.fdb_by_index):
             table.pop(index, None)
         self.addresses_by_index.pop(index, None)
-        for nexthop_id in [key for key, via in self.nexthop_rows.items() if via.ifindex == index]:
-            self._drop_nexthop(nexthop_id)
-        for key, target in list(self.route_rows.items()):
-            if isinstance(target, Via) and target.ifindex == index:
-                del self.route_rows[key]
+        for slot in [slot for slot, via in self.route_rows.items() if via.ifindex == index]:
+            del self.route_rows[slot]
         self.strays = {stray for stray in self.strays if stray.ifindex != index}
         for upper in [link for link in self.links.values() if link.lower == index]:
             self.steal_link(upper.name)
-
-    def _drop_nexthop(self, nexthop_id: int) -> int | None:
-        if self.nexthop_rows.pop(nexthop_id, None) is None:
-            return errno.ENOENT
-        for key in [key for key, target in self.route_rows.items() if target == nexthop_id]:
-            del self.route_rows[key]
-        return None
 
     def _is_up(self, index: int) -> bool:
         return any(link.ifindex == index and link.up for link in self.links.values())
@@ -237,8 +212,6 @@ class FakeKernel:
             return self._entry(self.rows_by_index, operation, row)
         if isinstance(operation, FdbOperation):
             return self._entry(self.fdb_by_index, operation, row)
-        if isinstance(operation, NexthopOperation):
-            return self._nexthop(operation, row)
         if isinstance(operation, RouteOperation | StrayRouteOperation):
             return self._route(operation, row)
         return self._address(operation, row)
@@ -259,40 +232,30 @@ class FakeKernel:
             table[key] = value
         return None
 
-    def _nexthop(self, operation: NexthopOperation, row: int) -> int | None:
-        nexthop_id, via = operation.rows[row]
-        if operation.verb == "remove":
-            self._drop_nexthop(nexthop_id)
-            return None
-        taken = nexthop_id in self.foreign_nexthops or nexthop_id in self.nexthop_rows
-        if operation.verb == "create" and taken:
-            return errno.EEXIST
-        if not self._is_up(via.ifindex):
-            return errno.ENETDOWN
-        self.nexthop_rows[nexthop_id] = via
-        return None
-
     def _route(self, operation: RouteOperation | StrayRouteOperation, row: int) -> int | None:
         if isinstance(operation, StrayRouteOperation):
-            key, stray = operation.rows[row]
-            if stray in self.strays:
-                self.strays.discard(stray)
-            elif stray.nexthop_id in (0, self.route_rows.get(key)):
-                self.route_rows.pop(key, None)
+            self._remove_route(operation.rows[row][1])
             return None
-        key, target = operation.rows[row]
+        slot, via = operation.rows[row]
         if operation.verb == "remove":
-            if self.route_rows.get(key) == target:
-                del self.route_rows[key]
+            self._remove_route(_as_stray(slot, via))
             return None
-        if isinstance(target, Via):
-            if not self._is_up(target.ifindex):
-                return errno.ENETDOWN
-        elif target not in self.nexthop_rows:
-            return errno.EINVAL
-        self.route_rows[key] = target
-        self.strays = {s for s in self.strays if (s.address, s.length) != key or s.metric}
+        if not self._is_up(via.ifindex):
+            return errno.ENETDOWN
+        self.route_rows[slot] = via
+        self.strays = {one for one in self.strays if (*one[:2], one.metric) != slot}
         return None
+
+    def _remove_route(self, wanted: StrayRoute) -> None:
+        """Remove the first that matches, by metric; as asked of IPv4, 0 is any metric."""
+        found = [stray for stray in self.strays if _matches(wanted, stray)]
+        slots = {_as_stray(slot, via): slot for slot, via in self.route_rows.items()}
+        found += [route for route in slots if _matches(wanted, route)]
+        if found:
+            first = min(found, key=lambda route: route.metric)
+            self.strays.discard(first)
+            if first in slots:
+                del self.route_rows[slots[first]]
 
     def _address(self, operation: AddressOperation, row: int) -> int | None:
         addresses = self.addresses_by_index.setdefault(operation.ifindex, set())
@@ -301,3 +264,21 @@ class FakeKernel:
         else:
             addresses.add(operation.rows[row])
         return None
+
+
+def _as_stray(slot: RouteSlot, via: Via) -> StrayRoute:
+    address, length, metric = slot
+    return StrayRoute(
+        address, length, ROUTE_PROTOCOL, metric, ifindex=via.ifindex, gateway=via.gateway
+    )
+
+
+def _matches(wanted: StrayRoute, route: StrayRoute) -> bool:
+    """As the kernel compares for a deletion: what is not said is not compared."""
+    same = wanted[:3] == route[:3] and wanted.nexthop_id in (0, route.nexthop_id)
+    return (
+        same
+        and (wanted.metric == route.metric or (len(route.address) == 4 and not wanted.metric))
+        and wanted.ifindex in (0, route.ifindex)
+        and wanted.gateway in (None, route.gateway)
+    )

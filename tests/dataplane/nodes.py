@@ -84,13 +84,12 @@ async def reconciler(
     netns: Namespace,
     *,
     running: bool = False,
-    nexthops: bool = True,
     ownership: Ownership = OWNERSHIP,
     notice_buffer: int = 8 << 20,
     audit_interval: float = 3600.0,
 ) -> AsyncIterator[Reconciler]:
     """A reconciler in a namespace, closed at the end; its audits are too rare to help."""
-    kernel = LinuxKernel(netns.path, nexthops=nexthops, notice_buffer=notice_buffer)
+    kernel = LinuxKernel(netns.path, notice_buffer=notice_buffer)
     made = Reconciler(kernel, ownership, audit_interval=audit_interval)
     task = asyncio.create_task(made.run()) if running else None
     try:
@@ -113,8 +112,10 @@ def routes(netns: Namespace, family: Family = Family.IPV4) -> dict[str, Row]:
     return {str(row["dst"]): row for row in found}
 
 
-def nexthops(netns: Namespace) -> dict[object, Row]:
-    return {row["id"]: row for row in rows(netns.ip("-json nexthop show"))}
+def routes_to(netns: Namespace, destination: Prefix) -> list[Row]:
+    """All routes of the main table to a destination, the one that wins first."""
+    version = 4 if destination.family is Family.IPV4 else 6
+    return rows(netns.ip(f"-json -d -{version} route show exact {destination}"))
 
 
 def neighbours(netns: Namespace, family: Family = Family.IPV4) -> dict[str, str]:

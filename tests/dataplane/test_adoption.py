@@ -1,8 +1,12 @@
 """What a predecessor left is adopted; what is stale and ours is pruned; what is foreign stays."""
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
-from flannel_sdk.dataplane import Ownership, Route
+from flannel_sdk.dataplane import LinuxKernel, Ownership, Route
+from flannel_sdk.dataplane.observed import Notice, RouteNotice
 from flannel_sdk.model import Family, Prefix
 from flannel_sdk.testing.namespaces import Namespace
 from tests.dataplane.nodes import (
@@ -16,12 +20,11 @@ from tests.dataplane.nodes import (
     fdb,
     holds,
     neighbours,
-    nexthops,
     node_objects,
     peer,
     peers,
     reconciler,
-    routes,
+    routes_to,
     rows,
 )
 
@@ -60,8 +63,8 @@ async def test_a_predecessors_node_is_taken_over(netns: Namespace, family: Famil
         stay = peers(3, family)
         await made.update(changed(stay), full=True)
         assert holds(netns, stay, family)
-        # Neighbours and forwarding entries were right: only routes and nexthops are written, and
-        # the peer that is gone is removed (route, neighbour, forwarding entry).
+        # Neighbours and forwarding entries were right: only routes are written, the old ones of
+        # IPv4 removed, and all of the peer that is gone (route, neighbour, forwarding entry).
         assert made.status()["written"] == 3 * 2 + 3
         version = 4 if family is Family.IPV4 else 6
         assert rows(netns.ip(f"-json -{version} route show proto boot dev {DEVICE}")) == []
@@ -83,19 +86,17 @@ async def test_a_crashed_run_is_cleaned_up(netns: Namespace) -> None:
     async with reconciler(netns) as made:
         await made.set_node(node_objects())
         await made.update(changed(peers(20)), full=True)
-    ids = nexthops(netns)
     async with reconciler(netns) as made:
         await made.set_node(node_objects())
         await made.update(changed(peers(5)), full=True)
         assert holds(netns, peers(5))
-        assert set(nexthops(netns)) < set(ids)
 
 
 FOREIGN_ROUTES = (
     "10.0.200.0/24 via 192.168.0.200 dev eth0 proto static",
     "10.0.201.0/24 via 192.168.0.200 dev eth0 proto 102 table 77",
     "172.30.0.0/16 via 192.168.0.200 dev eth0 proto 102",
-    "10.0.1.0/24 via 192.168.0.200 dev eth0 proto static metric 50",
+    "10.0.1.0/24 via 192.168.0.200 dev eth0 proto static metric 70000",
 )
 
 
@@ -115,57 +116,10 @@ async def test_foreign_objects_survive_everything(netns: Namespace) -> None:
         await made.update([], full=True)
         assert [netns.ip(f"route show {route}") for route in FOREIGN_ROUTES] == before
         assert "02:00:00:00:00:77" in netns.ip("neigh show dev eth0")
-        assert 5 in nexthops(netns)
+        assert "id 5" in netns.ip("nexthop show")
         assert fdb(netns) == {"00:00:00:00:00:00": "192.168.0.99"}
         assert "203.0.113.5" in netns.ip(f"address show dev {DEVICE}")
         assert device(netns, "foreign0")
-
-
-async def test_a_nexthop_that_a_foreign_route_uses_is_not_pruned(netns: Namespace) -> None:
-    add_underlay(netns)
-    ownership = Ownership(networks=OWNERSHIP.networks)
-    both = [(p.key, [Route(p.subnet, "eth0", p.public)]) for p in peers(2)]
-    async with reconciler(netns, ownership=ownership) as made:
-        await made.update(both, full=True)
-    used = routes(netns)["10.0.1.0/24"]["nhid"]
-    netns.ip(f"route add 198.51.100.0/24 nhid {used} proto static")
-    async with reconciler(netns, ownership=ownership) as made:
-        await made.update(both, full=True)
-        await made.update([], [peer(1).key], full=False)
-        await made.update([], full=True)
-        assert list(nexthops(netns)) == [used]
-        assert "198.51.100.0/24" in netns.ip("route show proto static")
-    async with reconciler(netns, ownership=ownership) as made:
-        await made.update([], full=True)
-        assert list(nexthops(netns)) == [used]
-        netns.ip("route delete 198.51.100.0/24")
-    async with reconciler(netns, ownership=ownership) as made:
-        await made.update([], full=True)
-        assert nexthops(netns) == {}
-
-
-async def test_an_id_that_somebody_else_took_is_left_to_him(netns: Namespace) -> None:
-    add_underlay(netns)
-    taken = OWNERSHIP.nexthop_ids().start
-    netns.ip(f"nexthop add id {taken} via 192.168.0.200 dev eth0 proto static")
-    async with reconciler(netns) as made:
-        await made.set_node(node_objects())
-        await made.update(changed(peers(2)), full=True)
-        assert holds(netns, peers(2))
-        assert nexthops(netns)[taken]["gateway"] == "192.168.0.200"
-
-
-async def test_an_id_taken_between_two_looks_is_replaced_by_another(netns: Namespace) -> None:
-    add_underlay(netns)
-    async with reconciler(netns, running=True) as made:
-        await made.set_node(node_objects())
-        await made.update([], full=True)
-        taken = OWNERSHIP.nexthop_ids().start
-        netns.ip(f"nexthop add id {taken} via 192.168.0.200 dev eth0 proto static")
-        await made.update(changed(peers(1)), full=True)
-
-        await eventually(lambda: holds(netns, peers(1)))
-        assert nexthops(netns)[taken]["gateway"] == "192.168.0.200"
 
 
 @pytest.mark.parametrize("family", list(Family), ids=str)
@@ -239,3 +193,106 @@ async def test_old_addresses_of_the_device_inside_the_network_go(netns: Namespac
         assert "fd00:7::" not in shown
         assert str(Prefix.parse("fd00::/128")) in shown
         assert "fe80::" in shown
+
+
+@pytest.mark.parametrize("protocol", ["boot", "static", "102"])
+@FAMILIES
+async def test_routes_of_flanneld_on_the_underlay_are_taken_over(
+    netns: Namespace, family: Family, protocol: str
+) -> None:
+    """As host-gw leaves them, and not waiting for the whole set."""
+    add_underlay(netns)
+    ownership = Ownership(networks=OWNERSHIP.networks)
+    some = peers(3, family)
+    version = 4 if family is Family.IPV4 else 6
+    for one in some:
+        netns.ip(f"-{version} route add {one.subnet} via {one.public} dev eth0 proto {protocol}")
+    objects = [(one.key, [Route(one.subnet, "eth0", one.public)]) for one in some]
+    async with reconciler(netns, ownership=ownership) as made:
+        await made.update(objects[:1], full=False)
+        assert [row["protocol"] for row in routes_to(netns, some[0].subnet)] == ["102"]
+        await made.update(objects, full=True)
+        for one in some:
+            assert [row["protocol"] for row in routes_to(netns, one.subnet)] == ["102"]
+        assert await made.plan() == []
+
+
+@FAMILIES
+async def test_routes_by_nexthop_objects_are_taken_over(netns: Namespace, family: Family) -> None:
+    add_underlay(netns)
+    async with reconciler(netns) as made:
+        await made.set_node(node_objects(family))
+        for number, one in enumerate(peers(3, family), 1000):
+            gateway = one.subnet.address
+            netns.ip(f"nexthop add id {number} via {gateway} dev {DEVICE} onlink proto 102")
+            netns.ip(f"route add {one.subnet} nhid {number} proto 102")
+        await made.update(changed(peers(2, family)), full=True)
+        assert holds(netns, peers(2, family), family)
+        for one in peers(2, family):
+            (row,) = routes_to(netns, one.subnet)
+            assert "nhid" not in row
+        assert await made.plan() == []
+
+
+async def test_ours_is_there_before_theirs_goes(netns: Namespace) -> None:
+    add_underlay(netns)
+    as_flanneld_left_it(netns, Family.IPV4, 1)
+    heard: list[RouteNotice] = []
+    done = asyncio.Event()
+
+    def take(notices: Sequence[Notice]) -> None:
+        found = [n for n in notices if isinstance(n, RouteNotice) and n.key[1] == 24]
+        heard.extend(found)
+        if any(not notice.present for notice in found):
+            done.set()
+
+    async with reconciler(netns) as made:
+        await made.set_node(node_objects())
+        onlooker = LinuxKernel(netns.path)
+        await onlooker.subscribe(take)
+        await made.update(changed(peers(1)), full=True)
+        async with asyncio.timeout(3):
+            await done.wait()
+        await onlooker.aclose()
+    assert [(n.present, n.route.protocol) for n in heard] == [(True, 102), (False, 3)]
+
+
+async def test_a_plan_names_what_is_in_the_way(netns: Namespace) -> None:
+    add_underlay(netns)
+    as_flanneld_left_it(netns, Family.IPV4, 1)
+    async with reconciler(netns) as made:
+        await made.set_node(node_objects())
+        await made.update(changed(peers(1)), full=True)
+        netns.ip("route add 10.0.1.0/24 via 192.168.0.9 dev eth0 proto static")
+        index = device(netns, "eth0")["ifindex"]
+        planned = [(change.action, change.kind, change.subject) for change in await made.plan()]
+        assert planned == [
+            ("remove", "route", f"10.0.1.0/24 via 192.168.0.9 dev if{index} proto 4"),
+        ]
+        await made.audit()
+        assert holds(netns, peers(1))
+
+
+@pytest.mark.parametrize("metric", [512, 1024])
+async def test_an_ipv6_peer_moves_between_devices_without_a_refusal(
+    netns: Namespace, metric: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel refuses an on-link gateway that it would reach by another device."""
+    add_underlay(netns)
+    one = peer(1, Family.IPV6)
+    async with reconciler(netns, running=True) as made:
+        await made.set_node(node_objects(Family.IPV6))
+        direct = [Route(one.subnet, "eth0", one.public)]
+        await made.update([(one.key, direct)], full=True)
+        for _ in range(2):
+            await made.update(changed([one]), full=False)
+            assert holds(netns, [one], Family.IPV6)
+            await made.update([(one.key, direct)], full=False)
+            assert [row["dev"] for row in routes_to(netns, one.subnet)] == ["eth0"]
+        await made.update(changed([one]), full=False)
+        await asyncio.to_thread(
+            netns.ip, f"-6 route replace {one.subnet} via fd01::9 dev eth0 metric {metric}"
+        )
+        await eventually(lambda: len(routes_to(netns, one.subnet)) == 1)
+        await eventually(lambda: holds(netns, [one], Family.IPV6))
+        assert not caplog.records

@@ -10,7 +10,6 @@ from flannel_sdk.dataplane import Device, LinuxKernel, ResolvedRoute, Route
 from flannel_sdk.dataplane.observed import (
     LinkNotice,
     NeighbourNotice,
-    NexthopNotice,
     Notice,
     RouteNotice,
 )
@@ -108,7 +107,6 @@ async def test_our_own_requests_are_not_reported(netns: Namespace) -> None:
             await arrived.wait()
         assert not [notice for notice in heard if isinstance(notice, RouteNotice)]
         assert not [n for n in heard if isinstance(n, NeighbourNotice) and n.permanent]
-        assert not [notice for notice in heard if isinstance(notice, NexthopNotice)]
 
 
 async def test_a_kind_that_is_not_vxlan_is_made_too(netns: Namespace) -> None:

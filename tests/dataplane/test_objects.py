@@ -1,4 +1,4 @@
-"""Every kind of object on a real kernel: added, changed, removed; both families, both layouts."""
+"""Every kind of object on a real kernel: added, changed, removed; both families."""
 
 import pytest
 
@@ -14,32 +14,27 @@ from tests.dataplane.nodes import (
     eventually,
     holds,
     neighbours,
-    nexthops,
     node_objects,
     peer,
     peers,
     reconciler,
     routes,
+    routes_to,
     rows,
 )
 
 pytestmark = pytest.mark.root
 FAMILIES = pytest.mark.parametrize("family", list(Family), ids=str)
-LAYOUTS = pytest.mark.parametrize("with_nexthops", [True, False], ids=["nexthops", "plain"])
 
 
 @FAMILIES
-@LAYOUTS
-async def test_peers_come_change_and_go(
-    netns: Namespace, family: Family, with_nexthops: bool
-) -> None:
+async def test_peers_come_change_and_go(netns: Namespace, family: Family) -> None:
     add_underlay(netns)
-    async with reconciler(netns, nexthops=with_nexthops) as made:
+    async with reconciler(netns) as made:
         await made.set_node(node_objects(family))
         three = peers(3, family)
         await made.update(changed(three), full=True)
         assert holds(netns, three, family)
-        assert len(nexthops(netns)) == (3 if with_nexthops else 0)
 
         moved = three[1]._replace(
             mac=MacAddress.parse("02:bb:00:00:00:01"), public=peer(99, family).public
@@ -49,11 +44,9 @@ async def test_peers_come_change_and_go(
 
         await made.update([], [three[0].key, peer(77, family).key], full=False)
         assert holds(netns, [moved, three[2]], family)
-        assert len(nexthops(netns)) == (2 if with_nexthops else 0)
 
         await made.update([], full=True)
         assert holds(netns, [], family)
-        assert nexthops(netns) == {}
 
 
 @FAMILIES
@@ -66,7 +59,7 @@ async def test_an_equal_update_writes_nothing_and_a_restart_neither(
         await made.set_node(node_objects(family))
         await made.update(changed(many), full=True)
         written = made.status()["written"]
-        assert written == 500 * 4 + 2
+        assert written == 500 * 3 + 2
         await made.update(changed(many), full=True)
         await made.update(changed(many), full=False)
         assert made.status()["written"] == written
@@ -79,26 +72,45 @@ async def test_an_equal_update_writes_nothing_and_a_restart_neither(
 
 
 @FAMILIES
-@LAYOUTS
-async def test_a_gateway_changes_in_place(
-    netns: Namespace, family: Family, with_nexthops: bool
-) -> None:
+async def test_a_gateway_changes_in_place(netns: Namespace, family: Family) -> None:
     add_underlay(netns)
     one = peer(1, family)
-    async with reconciler(netns, nexthops=with_nexthops, ownership=Ownership()) as made:
+    async with reconciler(netns, ownership=Ownership()) as made:
         for gateway in (one.public, peer(2, family).public):
             route = Route(one.subnet, "eth0", gateway)
             await made.update([(one.key, [route])], full=True)
             assert routes(netns, family)[str(one.subnet)]["gateway"] == str(gateway)
             assert routes(netns, family)[str(one.subnet)]["dev"] == "eth0"
-        before = set(nexthops(netns))
-        assert len(before) == int(with_nexthops)
         direct = Route(one.subnet, "eth0", None)
         await made.update([(one.key, [direct])], full=True)
         assert "gateway" not in routes(netns, family)[str(one.subnet)]
-        assert nexthops(netns) == {}
+        assert len(routes_to(netns, one.subnet)) == 1
+        back = Route(one.subnet, "eth0", one.public)
+        await made.update([(one.key, [back])], full=False)
+        assert [row.get("gateway") for row in routes_to(netns, one.subnet)] == [str(one.public)]
         await made.update([], [one.key], full=False)
         assert routes(netns, family) == {}
+
+
+async def test_each_ipv4_route_has_a_metric_of_its_own_and_ipv6_the_usual_one(
+    netns: Namespace,
+) -> None:
+    add_underlay(netns)
+    async with reconciler(netns) as made:
+        await made.set_node(node_objects())
+        await made.update(changed([*peers(9), *peers(9, Family.IPV6)]), full=True)
+        metrics = [row["metric"] for row in routes(netns).values()]
+        assert len(set(metrics)) == 9
+        assert {row["metric"] for row in routes(netns, Family.IPV6).values()} == {1024}
+
+
+async def test_iproute2_flushes_our_routes(netns: Namespace) -> None:
+    add_underlay(netns)
+    async with reconciler(netns) as made:
+        await made.set_node(node_objects())
+        await made.update(changed(peers(9)), full=True)
+        netns.ip("route flush proto 102")
+        assert routes(netns) == {}
 
 
 async def test_a_mac_that_two_peers_claim_heals_when_one_goes(netns: Namespace) -> None:

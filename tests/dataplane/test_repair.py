@@ -11,6 +11,7 @@ from flannel_sdk.testing.namespaces import Namespace
 from tests.dataplane.nodes import (
     DEVICE,
     OWN_MAC,
+    OWNERSHIP,
     add_underlay,
     changed,
     device,
@@ -18,11 +19,11 @@ from tests.dataplane.nodes import (
     fdb,
     holds,
     neighbours,
-    nexthops,
     node_objects,
     peers,
     reconciler,
     routes,
+    routes_to,
     rows,
 )
 
@@ -39,14 +40,20 @@ async def settled(netns: Namespace, made: Reconciler, family: Family = Family.IP
 THEFTS = {
     "route": "ip route delete 10.0.2.0/24",
     "route replaced": "ip route replace 10.0.2.0/24 via 192.168.0.9 dev eth0",
-    "routes flushed": "ip -batch -",
+    "routes flushed": "ip route flush proto 102",
+    "route beside": "ip route add 10.0.2.0/24 via 192.168.0.9 dev eth0 proto static metric 1",
+    "route beside of our protocol": "ip route add 10.0.2.0/24 via 192.168.0.9 dev eth0 proto 102",
+    "route beside that loses": f"ip route add 10.0.2.0/24 dev {DEVICE} metric 70000",
+    "route to nowhere": "ip route add blackhole 10.0.2.0/24",
+    "route of several ways": "ip route add 10.0.2.0/24 nexthop via 192.168.0.8 dev eth0"
+    " nexthop via 192.168.0.9 dev eth0",
+    "route as of old": f"ip route add 10.0.2.0/24 via 10.0.2.0 dev {DEVICE} onlink proto 102",
     "neighbour": f"ip neigh delete 10.0.2.0 dev {DEVICE}",
     "neighbour changed": f"ip neigh replace 10.0.2.0 lladdr 02:66:00:00:00:01 dev {DEVICE}",
     "neighbours flushed": f"ip neigh flush dev {DEVICE} nud permanent",
     "fdb": f"bridge fdb delete 02:00:00:00:00:02 dev {DEVICE}",
     "fdb changed": f"bridge fdb replace 02:00:00:00:00:02 dev {DEVICE} dst 192.168.0.9",
     "fdb doubled": f"bridge fdb append 02:00:00:00:00:02 dev {DEVICE} dst 192.168.0.9",
-    "nexthops flushed": "ip nexthop flush",
     "device down": f"ip link set {DEVICE} down",
     "device deleted": f"ip link delete {DEVICE}",
     "device mtu": f"ip link set {DEVICE} mtu 1200",
@@ -55,11 +62,6 @@ THEFTS = {
     "address added": f"ip address add 10.6.6.6/32 dev {DEVICE}",
     "underlay down and up": "ip link set eth0 down",
 }
-
-
-def flush_routes(netns: Namespace) -> None:
-    """iproute2 6.1 cannot flush routes on nexthop objects, so they are deleted by name."""
-    netns.ip_batch(f"route delete {destination} proto 102" for destination in routes(netns))
 
 
 def whole(netns: Namespace) -> bool:
@@ -74,7 +76,7 @@ def whole(netns: Namespace) -> bool:
         and len(rows(netns.bridge(f"-json fdb show dev {DEVICE}"))) == 3
         and (link["mtu"], link["address"]) == (1430, str(OWN_MAC))
         and [address["local"] for address in addresses] == ["10.0.0.0"]
-        and len(nexthops(netns)) == 3
+        and all(len(routes_to(netns, one.subnet)) == 1 for one in peers(3))
     )
 
 
@@ -85,10 +87,7 @@ async def test_a_theft_is_repaired_at_once(netns: Namespace, theft: str) -> None
         await settled(netns, made)
         audits = made.status()["audits"]
         program, _, arguments = THEFTS[theft].partition(" ")
-        if theft == "routes flushed":
-            await asyncio.to_thread(flush_routes, netns)
-        else:
-            await asyncio.to_thread(netns.ip if program == "ip" else netns.bridge, arguments)
+        await asyncio.to_thread(netns.ip if program == "ip" else netns.bridge, arguments)
         if theft.startswith("underlay"):
             await asyncio.to_thread(netns.ip, "link set eth0 up")
         await eventually(lambda: whole(netns), 3)
@@ -142,7 +141,7 @@ async def test_lost_notices_end_in_a_full_comparison(netns: Namespace) -> None:
         await made.set_node(node_objects())
         await made.update(changed(peers(300)), full=True)
         # More changes than the buffer holds, while the event loop does not read.
-        flush_routes(netns)
+        netns.ip("route flush proto 102")
         netns.ip(f"neigh flush dev {DEVICE} nud permanent")
         await eventually(lambda: holds(netns, peers(300)))
         audits = made.status()["audits"]
@@ -232,3 +231,17 @@ async def test_changes_of_the_underlay_are_reported(netns: Namespace) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await made.wait_underlay_change()
+
+
+async def test_routes_on_an_underlay_device_that_loses_its_address_come_back(
+    netns: Namespace,
+) -> None:
+    add_underlay(netns)
+    one = peers(1)[0]
+    ownership = Ownership(networks=OWNERSHIP.networks)
+    async with reconciler(netns, running=True, ownership=ownership) as made:
+        await made.update([(one.key, [Route(one.subnet, "eth0", one.public)])], full=True)
+        await asyncio.to_thread(netns.ip, "address delete 192.168.0.1/16 dev eth0")
+        await eventually(lambda: routes(netns) == {})
+        await asyncio.to_thread(netns.ip, "address add 192.168.0.1/16 dev eth0")
+        await eventually(lambda: str(one.subnet) in routes(netns), 2)

@@ -5,13 +5,11 @@ from typing import assert_never
 
 from flannel_sdk.dataplane.netlink.address import encode_addresses
 from flannel_sdk.dataplane.netlink.neighbour import encode_fdb, encode_neighbours
-from flannel_sdk.dataplane.netlink.nexthop import encode_nexthops
 from flannel_sdk.dataplane.netlink.route import encode_routes, encode_strays
 from flannel_sdk.dataplane.requests import (
     AddressOperation,
     FdbOperation,
     NeighbourOperation,
-    NexthopOperation,
     Operation,
     RouteOperation,
     StrayRouteOperation,
@@ -31,8 +29,6 @@ def _encode(operation: Operation, first: int) -> list[bytes]:
         return encode_neighbours(operation, first)
     if isinstance(operation, FdbOperation):
         return encode_fdb(operation, first)
-    if isinstance(operation, NexthopOperation):
-        return encode_nexthops(operation, first)
     if isinstance(operation, RouteOperation):
         return encode_routes(operation, first)
     if isinstance(operation, StrayRouteOperation):

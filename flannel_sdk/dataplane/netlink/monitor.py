@@ -10,7 +10,6 @@ from typing import Final, Protocol
 from flannel_sdk.dataplane.netlink.address import parse_address
 from flannel_sdk.dataplane.netlink.link import parse_link
 from flannel_sdk.dataplane.netlink.neighbour import parse_neighbour
-from flannel_sdk.dataplane.netlink.nexthop import parse_nexthop
 from flannel_sdk.dataplane.netlink.route import parse_route
 from flannel_sdk.dataplane.observed import LinkNotice, Notice, Overrun
 from flannel_sdk.netlink import constants as c
@@ -42,8 +41,6 @@ _PARSERS: Final[dict[int, tuple[_Parser, bool]]] = {
     c.RTM_DELNEIGH: (parse_neighbour, False),
     c.RTM_NEWROUTE: (parse_route, True),
     c.RTM_DELROUTE: (parse_route, False),
-    c.RTM_NEWNEXTHOP: (parse_nexthop, True),
-    c.RTM_DELNEXTHOP: (parse_nexthop, False),
     c.RTM_NEWADDR: (parse_address, True),
     c.RTM_DELADDR: (parse_address, False),
     c.RTM_NEWLINK: (_parse_link, True),
@@ -54,11 +51,10 @@ _PARSERS: Final[dict[int, tuple[_Parser, bool]]] = {
 class Monitor:
     """A socket in the rtnetlink groups; made in the kernel thread, read in the event loop."""
 
-    def __init__(self, ignored_port: int, *, nexthops: bool, buffer_size: int) -> None:
+    def __init__(self, ignored_port: int, *, buffer_size: int) -> None:
         self.socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
-        self._object_groups = (*_OBJECT_GROUPS, *((c.RTNLGRP_NEXTHOP,) if nexthops else ()))
         try:
             grow(self.socket, buffer_size)
             self._ignore(ignored_port)
@@ -98,7 +94,7 @@ class Monitor:
         The filter drops most of that, but the kernel would still make each notice for it.
         """
         option = c.NETLINK_ADD_MEMBERSHIP if listen else c.NETLINK_DROP_MEMBERSHIP
-        for group in self._object_groups:
+        for group in _OBJECT_GROUPS:
             self._membership(option, group)
 
     def read(self) -> list[Notice]:

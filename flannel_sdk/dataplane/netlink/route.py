@@ -10,7 +10,7 @@ from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
 from flannel_sdk.dataplane.requests import (
     RouteKey,
     RouteOperation,
-    RouteTarget,
+    RouteSlot,
     StrayRoute,
     StrayRouteOperation,
     Via,
@@ -59,8 +59,13 @@ RTMSG: Final = Struct("=BBBBBBBBI")
 """rtmsg: family, destination length, source length, tos, table, protocol, scope, type, flags."""
 _PUT: Final = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE
 _CREATE: Final = {"put": (RTM_NEWROUTE, _PUT), "remove": (RTM_DELROUTE, NLM_F_REQUEST)}
-_SHAPES: Final = {size: Struct(f"=8sI20s{size}s4sI") for size in (4, 16)}
-_NH_ID: Final = ATTRIBUTE.pack(8, RTA_NH_ID)
+_SHAPES: Final = {size: Struct(f"=8sI20s{size}s4sI4s{size}s4sI") for size in (4, 16)}
+"""Header half, sequence number, constant up to the destination, destination, metric, gateway and
+device, each after its attribute header."""
+_PRIORITY: Final = ATTRIBUTE.pack(8, RTA_PRIORITY)
+_OIF: Final = ATTRIBUTE.pack(8, RTA_OIF)
+_GATEWAY: Final = {size: ATTRIBUTE.pack(4 + size, RTA_GATEWAY) for size in (4, 16)}
+_DEFAULT_METRIC: Final = {4: 0, 16: IPV6_DEFAULT_METRIC}
 
 
 def _family(size: int) -> int:
@@ -68,49 +73,55 @@ def _family(size: int) -> int:
 
 
 @cache
-def _shape(verb: str, size: int, length: int) -> tuple[bytes, bytes]:
+def _shape(verb: str, size: int, length: int, onlink: bool) -> tuple[bytes, bytes]:
     kind, flags = _CREATE[verb]
     scope = RT_SCOPE_UNIVERSE if verb == "put" else RT_SCOPE_NOWHERE
     body = RTMSG.pack(
-        _family(size), length, 0, 0, RT_TABLE_MAIN, ROUTE_PROTOCOL, scope, RTN_UNICAST, 0
-    )
+        _family(size), length, 0, 0, RT_TABLE_MAIN, ROUTE_PROTOCOL, scope, RTN_UNICAST,
+        RTNH_F_ONLINK if onlink else 0,
+    )  # fmt: skip
     middle = bytes(4) + body + ATTRIBUTE.pack(4 + size, RTA_DST)
-    return HEAD.pack(40 + size, kind, flags), middle
+    return HEAD.pack(_SHAPES[size].size, kind, flags), middle
 
 
 def encode_routes(operation: RouteOperation, sequence: int) -> list[bytes]:
     """A message for each row, numbered from ``sequence``."""
     verb, rows, _ = operation
     messages = []
-    last_size = last_length = -1
-    pack, head, middle = _SHAPES[4].pack, b"", b""
-    for row_number, ((address, length), target) in enumerate(rows, sequence):
-        if target.__class__ is Via:
-            messages.append(_plain(verb, address, length, target, row_number))
+    last: tuple[int, int, bool] | None = None
+    pack, head, middle, h_gateway, default = _SHAPES[4].pack, b"", b"", b"", 0
+    for row_number, (slot, (index, gateway, onlink)) in enumerate(rows, sequence):
+        if gateway is None:
+            messages.append(_on_link(verb, slot, index, row_number))
             continue
+        address, length, metric = slot
         size = len(address)
-        if size != last_size or length != last_length:
-            last_size, last_length = size, length
-            pack = _SHAPES[size].pack
-            head, middle = _shape(verb, size, length)
-        messages.append(pack(head, row_number, middle, address, _NH_ID, target))
+        if last != (size, length, onlink):
+            last = size, length, onlink
+            pack, h_gateway = _SHAPES[size].pack, _GATEWAY[size]
+            head, middle = _shape(verb, size, length, onlink)
+            default = _DEFAULT_METRIC[size]
+        messages.append(
+            pack(head, row_number, middle, address, _PRIORITY, metric or default, h_gateway,
+                 gateway, _OIF, index)
+        )  # fmt: skip
     return messages
 
 
-def _plain(verb: str, address: bytes, length: int, via: Via, sequence: int) -> bytes:
+def _on_link(verb: str, slot: RouteSlot, index: int, sequence: int) -> bytes:
+    address, length, metric = slot
     kind, flags = _CREATE[verb]
+    size = len(address)
     scope = RT_SCOPE_NOWHERE
     if verb == "put":
-        local = via.gateway is None and len(address) == 4
-        scope = RT_SCOPE_LINK if local else RT_SCOPE_UNIVERSE
-    onlink = RTNH_F_ONLINK if via.onlink else 0
+        scope = RT_SCOPE_LINK if size == 4 else RT_SCOPE_UNIVERSE
     body = RTMSG.pack(
-        _family(len(address)), length, 0, 0, RT_TABLE_MAIN, ROUTE_PROTOCOL, scope, RTN_UNICAST,
-        onlink,
-    )  # fmt: skip
-    body += attribute(RTA_DST, address) + word(RTA_OIF, via.ifindex)
-    if via.gateway is not None:
-        body += attribute(RTA_GATEWAY, via.gateway)
+        _family(size), length, 0, 0, RT_TABLE_MAIN, ROUTE_PROTOCOL, scope, RTN_UNICAST, 0
+    )
+    body += attribute(RTA_DST, address) + word(RTA_OIF, index)
+    metric = metric or _DEFAULT_METRIC[size]
+    if metric:
+        body += word(RTA_PRIORITY, metric)
     return message(kind, flags, sequence, body)
 
 
@@ -120,11 +131,13 @@ def encode_strays(operation: StrayRouteOperation, sequence: int) -> list[bytes]:
     for row_number, (_, route) in enumerate(operation.rows, sequence):
         body = RTMSG.pack(
             _family(len(route.address)), route.length, 0, route.tos, RT_TABLE_MAIN, route.protocol,
-            RT_SCOPE_NOWHERE, RTN_UNICAST, 0,
+            RT_SCOPE_NOWHERE, route.type, 0,
         )  # fmt: skip
         body += attribute(RTA_DST, route.address)
-        if route.metric:
-            body += word(RTA_PRIORITY, route.metric)
+        # The kernel takes 0 for any: for IPv4 there is no way to ask for exactly 0.
+        metric = route.metric or _DEFAULT_METRIC[len(route.address)]
+        if metric:
+            body += word(RTA_PRIORITY, metric)
         if route.nexthop_id:
             body += word(RTA_NH_ID, route.nexthop_id)
         else:
@@ -136,12 +149,9 @@ def encode_strays(operation: StrayRouteOperation, sequence: int) -> list[bytes]:
     return messages
 
 
-def route_dump(family: int, sequence: int, *, index: int = 0) -> bytes:
-    """A request for the routes of one device in all tables, else for ours in the main table."""
-    table, protocol = (0, 0) if index else (RT_TABLE_MAIN, ROUTE_PROTOCOL)
-    body = RTMSG.pack(family, 0, 0, 0, table, protocol, 0, 0, 0)
-    if index:
-        body += word(RTA_OIF, index)
+def route_dump(family: int, sequence: int) -> bytes:
+    """A request for the main table."""
+    body = RTMSG.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
     return message(RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, sequence, body)
 
 
@@ -151,60 +161,71 @@ _MULTI: Final = frozenset(
 )
 _MAIN: Final = word(RTA_TABLE, RT_TABLE_MAIN)
 _REST: Final = bytes([0, 0, RT_TABLE_MAIN, ROUTE_PROTOCOL, RT_SCOPE_UNIVERSE, RTN_UNICAST])
-_METRIC: Final = word(RTA_PRIORITY, IPV6_DEFAULT_METRIC)
+_IPV6_TAIL: Final = 44
+"""Bytes of the attributes that end each IPv6 route: times, preference."""
 
 
 class RouteParser:
-    """Collects routes out of dumps; the kernel's own are left out."""
+    """Collects the main table out of its dump; the kernel's own routes are left out."""
 
-    def __init__(self, family: int, dump: RouteDump) -> None:
+    def __init__(self, family: int) -> None:
         self.kind = RTM_NEWROUTE
-        self.dump = dump
-        self._family = family
-        size = 4 if family == socket.AF_INET else 16
-        metric = b"" if size == 4 else _METRIC
-        self._unpack = Struct(f"=I4s8xBB6sI8s4s{size}s{len(metric)}s4sI").unpack_from
-        self._shortest = 16 + 12 + 8 + 4 + size + len(metric) + 8
+        self.dump = RouteDump({}, [])
+        self._six = family == socket.AF_INET6
+        size = 16 if self._six else 4
+        shape = Struct(f"=I4s8xBB6sI8s4s{size}s4sI4s{size}s4sI")
+        self._unpack = shape.unpack_from
+        self._length = shape.size + (_IPV6_TAIL if self._six else 0)
         self._destination = ATTRIBUTE.pack(4 + size, RTA_DST)
-        self._metric = metric
+        self._gateway = _GATEWAY[size]
 
     def fast(self, buffer: Buffer, offset: int, end: int) -> int:
-        """Read messages of the usual layout; returns where the first unusual one starts."""
-        rows, unpack, last = self.dump.rows, self._unpack, end - self._shortest
-        expected, expected_metric = self._destination, self._metric
+        """Read routes with a gateway as we write them; returns where the first other starts."""
+        rows, unpack, size, six = self.dump.rows, self._unpack, self._length, self._six
+        expected, expected_gateway = self._destination, self._gateway
+        last = end - size
         while offset <= last:
-            (length, head, _, bits, rest, _, table, destination, address, metric, h_id,
-             nexthop_id) = unpack(buffer, offset)  # fmt: skip
+            (length, head, _, bits, rest, flags, table, destination, address, h_metric, metric,
+             h_gateway, gateway, h_oif, index) = unpack(buffer, offset)  # fmt: skip
             if (
-                head not in _MULTI
+                length != size
+                or head not in _MULTI
                 or rest != _REST
                 or table != _MAIN
                 or destination != expected
-                or metric != expected_metric
-                or h_id != _NH_ID
+                or h_metric != _PRIORITY
+                or h_gateway != expected_gateway
+                or h_oif != _OIF
             ):
                 break
-            rows[address, bits] = nexthop_id
-            offset += length + 3 & ~3
+            if six:
+                if metric != IPV6_DEFAULT_METRIC:
+                    break
+                metric = 0
+            rows[address, bits, metric] = Via(index, gateway, flags & RTNH_F_ONLINK != 0)
+            offset += length
         return offset
 
     def slow(self, buffer: Buffer, offset: int, end: int) -> None:
         """Read one message of any layout."""
-        notice = parse_route(buffer, offset, end, present=True)
-        if notice is None or notice.route.protocol == RTPROT_KERNEL:
+        if buffer[offset + 21] == RTPROT_KERNEL:
             return
-        if notice.target is None:
+        notice = parse_route(buffer, offset, end, present=True)
+        if notice is None:
+            return
+        slot = (*notice.key, notice.route.metric)
+        if notice.target is None or slot in self.dump.rows:
             self.dump.strays.append(notice.route)
         else:
-            self.dump.rows[notice.key] = notice.target
+            self.dump.rows[slot] = notice.target
 
 
 def parse_route(buffer: Buffer, offset: int, end: int, *, present: bool) -> RouteNotice | None:
-    """Read one RTM_NEWROUTE or RTM_DELROUTE message; None for cached and non-unicast routes."""
+    """Read one RTM_NEWROUTE or RTM_DELROUTE message; None for what carries no pod's packets."""
     family, length, source, tos, table, protocol, _, kind, flags = RTMSG.unpack_from(
         buffer, offset + 16
     )
-    if flags & RTM_F_CLONED or kind != RTN_UNICAST or family not in (2, 10):
+    if flags & RTM_F_CLONED or kind not in _TYPES or family not in (2, 10):
         return None
     found = attributes(buffer, offset + 28, end)
     address = found.get(RTA_DST) or bytes(4 if family == socket.AF_INET else 16)
@@ -214,13 +235,18 @@ def parse_route(buffer: Buffer, offset: int, end: int, *, present: bool) -> Rout
     table = number(found.get(RTA_TABLE)) or table
     nexthop_id, index = number(found.get(RTA_NH_ID)), number(found.get(RTA_OIF))
     gateway = found.get(RTA_GATEWAY)
-    route = StrayRoute(address, length, protocol, metric, tos, nexthop_id, index, gateway, table)
-    target: RouteTarget | None = None
-    usual = table == RT_TABLE_MAIN and protocol == ROUTE_PROTOCOL
-    if usual and not (metric or tos or source or found.keys() & _UNUSUAL):
-        target = nexthop_id or Via(index, gateway, bool(flags & RTNH_F_ONLINK))
+    route = StrayRoute(
+        address, length, protocol, metric, tos, nexthop_id, index, gateway, table, kind
+    )
+    target: Via | None = None
+    usual = table == RT_TABLE_MAIN and protocol == ROUTE_PROTOCOL and kind == RTN_UNICAST
+    with_metric = gateway is not None and family == socket.AF_INET
+    if usual and bool(metric) == with_metric and not (tos or source or found.keys() & _UNUSUAL):
+        target = Via(index, gateway, bool(flags & RTNH_F_ONLINK))
     key: RouteKey = (address, length)
     return RouteNotice(key, target, route, present)
 
 
-_UNUSUAL: Final = {RTA_MULTIPATH, RTA_VIA, RTA_ENCAP}
+_UNUSUAL: Final = {RTA_MULTIPATH, RTA_VIA, RTA_ENCAP, RTA_NH_ID}
+_TYPES: Final = frozenset({RTN_UNICAST, 6, 7, 8, 9})
+"""Unicast, blackhole, unreachable, prohibit, throw: not local, broadcast or multicast routes."""

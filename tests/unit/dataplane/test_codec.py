@@ -10,14 +10,12 @@ from flannel_sdk.dataplane.netlink.address import encode_addresses, parse_addres
 from flannel_sdk.dataplane.netlink.encode import encode
 from flannel_sdk.dataplane.netlink.link import parse_link, vxlan_creation
 from flannel_sdk.dataplane.netlink.neighbour import parse_neighbour
-from flannel_sdk.dataplane.netlink.nexthop import parse_nexthop
 from flannel_sdk.dataplane.netlink.route import parse_route
 from flannel_sdk.dataplane.observed import FdbNotice, NeighbourNotice
 from flannel_sdk.dataplane.requests import (
     AddressOperation,
     FdbOperation,
     NeighbourOperation,
-    NexthopOperation,
     RouteOperation,
     StrayRoute,
     StrayRouteOperation,
@@ -30,7 +28,7 @@ addresses = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, 
 macs = st.binary(min_size=6, max_size=6)
 indexes = st.integers(1, 2**31 - 1)
 ids = st.integers(1, 2**32 - 1)
-vias = st.builds(Via, indexes, addresses, st.booleans())
+metrics = st.integers(1, 65536)
 
 
 def header(message: bytes) -> tuple[int, int, int, int]:
@@ -59,26 +57,31 @@ def test_forwarding_entries(index: int, rows: list[tuple[bytes, bytes]]) -> None
         assert notice == FdbNotice(index, mac, address, True, True)
 
 
-@given(st.lists(st.tuples(ids, vias), min_size=1), st.sampled_from(["put", "create"]))
-def test_nexthops(rows: list[tuple[int, Via]], verb: str) -> None:
-    operation = NexthopOperation("put" if verb == "put" else "create", rows)
-    for message, (nexthop_id, via) in zip(encode([operation], 1), rows, strict=True):
-        header(message)
-        notice = parse_nexthop(message, 0, len(message), present=True)
-        assert (notice.id, notice.via, notice.protocol) == (nexthop_id, via, 102)
-
-
 @given(addresses, st.data())
 def test_routes(address: bytes, data: st.DataObject) -> None:
     length = data.draw(st.integers(0, len(address) * 8))
     gateways = st.none() | st.binary(min_size=len(address), max_size=len(address))
-    target = data.draw(ids | st.builds(Via, indexes, gateways, st.booleans()))
-    for message in encode([RouteOperation("put", [((address, length), target)])], 1):
+    via = data.draw(st.builds(Via, indexes, gateways, st.booleans()))
+    if via.gateway is None:
+        via = via._replace(onlink=False)
+    metric = 0 if via.gateway is None or len(address) == 16 else data.draw(metrics)
+    for message in encode([RouteOperation("put", [((address, length, metric), via)])], 1):
         header(message)
         notice = parse_route(message, 0, len(message), present=True)
         assert notice is not None
         assert notice.key == (address, length)
-        assert notice.target == target
+        assert notice.route.metric == metric
+        assert notice.target == via
+
+
+def test_a_route_of_another_metric_than_we_would_write_is_not_taken_for_ours() -> None:
+    four, via = bytes([10, 0, 1, 0]), Via(3, bytes([10, 0, 1, 0]), True)
+    for slot, way in (((four, 24, 0), via), ((four, 24, 7), Via(3, None))):
+        (message,) = encode([RouteOperation("put", [(slot, way)])], 1)
+        notice = parse_route(message, 0, len(message), present=True)
+        assert notice is not None
+        assert notice.target is None
+        assert notice.route.metric == slot[2]
 
 
 @given(addresses, st.integers(0, 255), st.integers(0, 2**32 - 1), ids, st.booleans())
@@ -130,6 +133,5 @@ def test_attributes(values: dict[int, bytes]) -> None:
 def test_garbage(body: bytes) -> None:
     attributes(body, 0, len(body))
     parse_neighbour(body, 0, len(body), present=True)
-    parse_nexthop(body, 0, len(body), present=True)
     parse_route(body, 0, len(body), present=True)
     parse_answer(body, 0, len(body), 0x300, 1)

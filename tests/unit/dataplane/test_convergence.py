@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flannel_sdk.dataplane import (
+    ROUTE_PROTOCOL,
     Device,
     FdbEntry,
     InterfaceAddress,
@@ -17,7 +18,8 @@ from flannel_sdk.dataplane import (
     Reconciler,
     Route,
 )
-from flannel_sdk.dataplane.requests import RouteKey, RouteTarget, StrayRoute, Via
+from flannel_sdk.dataplane.metrics import route_metric
+from flannel_sdk.dataplane.requests import RouteSlot, StrayRoute, Via
 from flannel_sdk.errors import KernelError
 from flannel_sdk.model import IPAddress, MacAddress, Prefix
 from flannel_sdk.testing import virtual_time
@@ -32,8 +34,8 @@ NODE: tuple[KernelObject, ...] = (
     InterfaceAddress(DEVICE, Prefix.parse("10.0.0.0/32")),
 )
 PEERS = range(1, 7)
-Declared = tuple[int, int, int, bool]
-"""Number of the MAC, number of the underlay address, number of the peer, and if it is direct."""
+Declared = tuple[int, int, int, str]
+"""Number of the MAC, number of the underlay address, number of the peer, and its kind."""
 
 
 def subnet(peer: int) -> Prefix:
@@ -41,10 +43,12 @@ def subnet(peer: int) -> Prefix:
 
 
 def objects(declared: Declared) -> tuple[KernelObject, ...]:
-    mac_number, public_number, peer, direct = declared
+    mac_number, public_number, peer, kind = declared
     public = IPAddress(bytes([192, 168, 0, public_number]))
-    if direct:
+    if kind == "direct":
         return (Route(subnet(peer), "eth0", public),)
+    if kind == "on the link":
+        return (Route(subnet(peer), DEVICE, None),)
     mac = MacAddress(bytes([2, 0, 0, 0, 1, mac_number]))
     gateway = subnet(peer).address
     return (
@@ -54,15 +58,17 @@ def objects(declared: Declared) -> tuple[KernelObject, ...]:
     )
 
 
+KINDS = st.sampled_from(["tunnel", "direct", "on the link"])
 declarations = st.dictionaries(
-    st.sampled_from(PEERS), st.tuples(st.integers(1, 5), st.integers(1, 9), st.booleans())
+    st.sampled_from(PEERS), st.tuples(st.integers(1, 5), st.integers(1, 9), KINDS)
 )
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("full"), declarations),
         st.tuples(st.just("change"), declarations),
         st.tuples(st.just("remove"), st.sets(st.sampled_from(PEERS))),
-        st.tuples(st.just("steal"), st.sampled_from(["route", "neighbour", "fdb", "nexthop"])),
+        st.tuples(st.just("steal"), st.sampled_from(["route", "neighbour", "fdb"])),
+        st.tuples(st.just("rival"), st.tuples(st.sampled_from(PEERS), st.integers(0, 5))),
         st.tuples(st.just("delete"), st.sampled_from([DEVICE, "eth0"])),
         st.tuples(st.just("faults"), st.sets(st.integers(0, 60))),
         st.tuples(st.just("pass"), st.floats(0.0, 2.0)),
@@ -75,8 +81,8 @@ steps = st.lists(
 class World:
     """A kernel, a reconciler that is restarted now and then, and what it was told."""
 
-    def __init__(self, nexthops: bool) -> None:
-        self.kernel = FakeKernel(nexthops=nexthops)
+    def __init__(self) -> None:
+        self.kernel = FakeKernel()
         self.kernel.add_link("eth0")
         self.told: dict[int, Declared] = {}
         self.faults: set[int] = set()
@@ -95,9 +101,6 @@ class World:
         if kind == "route":
             for key in list(kernel.route_rows)[:2]:
                 kernel.steal_route(key)
-        elif kind == "nexthop":
-            for nexthop_id in list(kernel.nexthop_rows)[:2]:
-                kernel.steal_nexthop(nexthop_id)
         elif kind == "fdb":
             for mac in list(kernel.fdb_by_index.get(index, ()))[:2]:
                 kernel.steal_fdb(index, mac)
@@ -105,16 +108,26 @@ class World:
             for address in list(kernel.rows_by_index.get(index, ()))[:2]:
                 kernel.steal_neighbour(index, address)
 
-    def tell(self, declared: dict[int, tuple[int, int, bool]], full: bool) -> None:
+    def add_rival(self, peer: int, number: int) -> None:
+        """A route to a peer's subnet, by way of either device and of any protocol."""
+        device = self.kernel.links.get((DEVICE, "eth0")[number % 2])
+        if device is not None:
+            protocol, metric = ((3, 0), (102, 0), (4, peer + 1))[number // 2]
+            network = subnet(peer)
+            self.kernel.add_stray(
+                StrayRoute(*network, protocol, metric, 0, 0, device.ifindex, network.address)
+            )
+
+    def tell(self, declared: dict[int, tuple[int, int, str]], full: bool) -> None:
         if full:
             self.told.clear()
-        for peer, (mac, public, direct) in declared.items():
-            self.told[peer] = (mac, public, peer, direct)
+        for peer, (mac, public, kind) in declared.items():
+            self.told[peer] = (mac, public, peer, kind)
 
-    def check(self) -> None:
+    def check(self, *, audited: bool) -> None:
         """The kernel holds what was told; of two peers with one MAC it may be either's entry."""
         link, lower = self.kernel.links[DEVICE], self.kernel.links["eth0"]
-        routes: dict[RouteKey, Via] = {}
+        routes: dict[RouteSlot, Via] = {}
         neighbours: dict[bytes, bytes] = {}
         fdb: dict[bytes, set[bytes]] = {}
         for declared in self.told.values():
@@ -125,19 +138,19 @@ class World:
                     fdb.setdefault(item.mac, set()).add(item.destination)
                 elif isinstance(item, Route):
                     index = link.ifindex if item.device == DEVICE else lower.ifindex
-                    routes[item.destination] = Via(index, item.gateway, item.onlink)
-
-        def way(target: RouteTarget) -> Via:
-            return target if isinstance(target, Via) else self.kernel.nexthop_rows[target]
-
-        assert {key: way(to) for key, to in self.kernel.route_rows.items()} == routes
+                    slot = (*item.destination, route_metric(item))
+                    routes[slot] = Via(index, item.gateway, item.onlink)
+        assert self.kernel.route_rows == routes
         assert self.kernel.rows_by_index.get(link.ifindex, {}) == neighbours
         entries = self.kernel.fdb_by_index.get(link.ifindex, {})
         assert entries.keys() == fdb.keys()
         assert all(entries[mac] in choices for mac, choices in fdb.items())
-        used = {to for to in self.kernel.route_rows.values() if not isinstance(to, Via)}
-        assert self.kernel.nexthop_rows.keys() == used
-        assert self.kernel.strays == set()
+        metrics = {slot[:2]: slot[2] for slot in routes}
+        for stray in self.kernel.strays:
+            if stray[:2] in metrics or audited:  # those of others, not in the way of ours
+                assert stray.protocol != ROUTE_PROTOCOL
+                assert stray.ifindex == lower.ifindex
+                assert stray.metric > metrics.get(stray[:2], -1)
         assert self.kernel.addresses_by_index[link.ifindex] == {(bytes([10, 0, 0, 0]), 32)}
 
 
@@ -170,8 +183,6 @@ async def tell(made: Reconciler, world: World, full: bool, removed: Sequence[int
 
 
 async def play(world: World, script: Sequence[tuple[str, object]]) -> None:
-    world.kernel.strays.add(StrayRoute(bytes([10, 0, 3, 0]), 24, 3, ifindex=99))
-    world.kernel.strays.clear()
     made, task = await start(world)
     for name, argument in script:
         if name in ("full", "change") and isinstance(argument, dict):
@@ -183,6 +194,8 @@ async def play(world: World, script: Sequence[tuple[str, object]]) -> None:
             await tell(made, world, False, sorted(argument))
         elif name == "steal":
             world.steal(str(argument))
+        elif name == "rival" and isinstance(argument, tuple):
+            world.add_rival(*argument)
         elif name == "delete":
             world.kernel.steal_link(str(argument))
         elif name == "faults" and isinstance(argument, set):
@@ -197,7 +210,9 @@ async def play(world: World, script: Sequence[tuple[str, object]]) -> None:
     if "eth0" not in world.kernel.links:
         world.kernel.add_link("eth0")
     await asyncio.sleep(55)  # virtual: less than the time to the first audit by the clock
-    world.check()
+    world.check(audited=False)
+    await asyncio.sleep(60)
+    world.check(audited=True)
     written = world.kernel.requests
     await asyncio.sleep(300)
     assert world.kernel.requests == written, "audits of a state that holds write nothing"
@@ -206,6 +221,6 @@ async def play(world: World, script: Sequence[tuple[str, object]]) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(script=steps, nexthops=st.booleans())
-def test_the_kernel_ends_as_it_was_told(script: list[tuple[str, object]], nexthops: bool) -> None:
-    virtual_time.run(play(World(nexthops), script))
+@given(script=steps)
+def test_the_kernel_ends_as_it_was_told(script: list[tuple[str, object]]) -> None:
+    virtual_time.run(play(World(), script))

@@ -1,4 +1,6 @@
-"""The small parts: ownership, ids, merged state, back-off and the limit on fights."""
+"""The small parts: ownership, metrics, rivals, merged state, back-off and the limit on fights."""
+
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -8,8 +10,9 @@ from flannel_sdk.dataplane import Device, FdbEntry, KernelObject, Neighbour, Own
 from flannel_sdk.dataplane.backoff import Backoff
 from flannel_sdk.dataplane.desired import Changes, DesiredState, Key, RouteKey
 from flannel_sdk.dataplane.fights import Fights
-from flannel_sdk.dataplane.nexthop_ids import NexthopIds
-from flannel_sdk.dataplane.requests import Via
+from flannel_sdk.dataplane.metrics import metric_of, route_metric
+from flannel_sdk.dataplane.requests import StrayRoute
+from flannel_sdk.dataplane.rivals import Rivals, in_the_way
 from flannel_sdk.model import IPAddress, MacAddress, Prefix
 
 MAC = MacAddress.parse("02:00:00:00:00:01")
@@ -23,14 +26,6 @@ class Clock:
         return self.now
 
 
-def test_ids_are_the_same_after_a_restart_and_differ_between_networks() -> None:
-    one = Ownership(frozenset({"a", "b"}), (Prefix.parse("10.0.0.0/8"),))
-    again = Ownership(frozenset({"b", "a"}), (Prefix.parse("10.0.0.0/8"),))
-    assert one.nexthop_ids() == again.nexthop_ids()
-    assert not set(one.nexthop_ids()) & set(Ownership(frozenset({"c"})).nexthop_ids())
-    assert 0x40000000 <= one.nexthop_ids().start < one.nexthop_ids().stop <= 0x80000000
-
-
 def test_ownership_covers_destinations_inside_its_networks() -> None:
     ownership = Ownership(networks=(Prefix.parse("10.0.0.0/8"), Prefix.parse("fd00::/16")))
     assert ownership.covers(*Prefix.parse("10.1.2.0/24"))
@@ -39,25 +34,73 @@ def test_ownership_covers_destinations_inside_its_networks() -> None:
     assert not ownership.covers(*Prefix.parse("172.16.0.0/12"))
 
 
-def test_ids_avoid_what_others_took_and_wrap_around() -> None:
-    ids = NexthopIds(range(10, 14))
-    ids.foreign.add(11)
-    keys = [(bytes([10, 0, n, 0]), 24) for n in range(3)]
-    assert [ids.take(key) for key in keys] == [10, 12, 13]
-    assert ids.take(keys[1]) == 12
-    assert ids.release(keys[0]) == 10
-    assert ids.take((b"\x0a\x09\x00\x00", 24)) == 10
-    assert ids.lose(13) == keys[2]
-    assert ids.release(keys[2]) is None
+def test_the_subnets_of_a_network_have_a_metric_each() -> None:
+    for network, length, bits in (
+        ("10.0.0.0", 24, 16),
+        ("10.5.0.0", 28, 12),
+        ("172.16.0.0", 26, 14),
+    ):
+        first = int.from_bytes(IPAddress.parse(network), "big")
+        step = 1 << 32 - length
+        metrics = {
+            metric_of((first + n * step).to_bytes(4, "big"), length) for n in range(1 << bits)
+        }
+        assert len(metrics) == 1 << bits
+        assert min(metrics) >= 1
+        assert max(metrics) <= 65536
 
 
-def test_adopted_ids_are_kept() -> None:
-    ids = NexthopIds(range(10, 100))
-    key, plain = (b"\x0a\0\0\0", 24), (b"\x0b\0\0\0", 24)
-    via = Via(3, b"\x0a\0\0\0", True)
-    ids.adopt({key: 40, plain: via}, {40: via, 50: via})
-    assert ids.take(key) == 40
-    assert ids.take(plain) == 51
+def test_metrics_are_spread_where_there_are_more_subnets_than_metrics() -> None:
+    counts = Counter(metric_of((n << 6).to_bytes(4, "big"), 26) for n in range(0, 1 << 26, 101))
+    assert max(counts.values()) < 30  # 664,000 in 65,536
+
+
+def test_only_ipv4_routes_with_a_gateway_have_a_metric() -> None:
+    four, six = Prefix.parse("10.0.1.0/24"), Prefix.parse("fd00::/64")
+    assert route_metric(Route(four, "d", four.address)) == metric_of(four.address, 24)
+    assert route_metric(Route(four, "d", None)) == 0
+    assert route_metric(Route(six, "d", six.address, True)) == 0
+
+
+def rival(protocol: int, metric: int, ifindex: int = 2) -> StrayRoute:
+    return StrayRoute(bytes([10, 0, 1, 0]), 24, protocol, metric, ifindex=ifindex)
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        (rival(3, 0), True),
+        (rival(4, 7), True),
+        (rival(4, 8), False),
+        (rival(4, 8, ifindex=9), True),
+        (rival(102, 8), True),
+        (rival(102, 0), True),
+        (rival(102, 7), False),
+        (rival(2, 0), False),
+        (rival(3, 0)._replace(tos=4), False),
+        (rival(3, 0)._replace(table=100), False),
+    ],
+)
+def test_what_is_in_the_way_of_a_route_of_metric_7(route: StrayRoute, expected: bool) -> None:
+    assert in_the_way(route, 7, {9}) is expected
+
+
+@pytest.mark.parametrize(("metric", "expected"), [(512, True), (0, True), (2000, False)])
+def test_the_default_metric_of_ipv6_is_1024(metric: int, expected: bool) -> None:
+    route = StrayRoute(Prefix.parse("fd00::/64").address, 64, 3, metric)
+    assert in_the_way(route, 0, ()) is expected
+
+
+def test_rivals_come_and_go() -> None:
+    rivals = Rivals()
+    key = bytes([10, 0, 1, 0]), 24
+    rivals.add([rival(3, 5), rival(3, 0), rival(4, 50), rival(2, 0)])
+    assert rivals.of(key, 7, ()) == [rival(3, 0), rival(3, 5)]
+    rivals.note(rival(3, 0), present=False)
+    rivals.note(rival(3, 0), present=False)
+    assert rivals.of(key, 7, ()) == [rival(3, 5)]
+    rivals.clear()
+    assert rivals.of(key, 7, ()) == []
 
 
 def entry(destination: int) -> tuple[KernelObject, ...]:
@@ -85,6 +128,20 @@ def test_a_key_that_moves_to_another_peer_is_not_removed() -> None:
     desired.absorb(iter([("a", ()), ("b", entry(2))]), 10)
     assert desired.take_released() == []
     assert desired.fdb["d"].rows == {MAC: bytes([192, 0, 2, 2])}
+
+
+def test_a_route_that_loses_its_gateway_gives_up_its_old_place() -> None:
+    desired = DesiredState()
+    prefix = Prefix.parse("10.0.1.0/24")
+    before, after = Route(prefix, "d", prefix.address), Route(prefix, "e", None)
+    desired.absorb(iter([("a", (before,))]), 10)
+    changes = desired.absorb(iter([("a", (after,))]), 10)
+    assert changes.routes == changes.moved == [after]
+    assert desired.take_released() == [before]
+    desired.absorb(iter([("a", (before,))]), 10)
+    desired.absorb(iter([("a", (after,))]), 10)
+    desired.absorb(iter([("a", (before,))]), 10)
+    assert desired.take_released() == [after]
 
 
 def test_a_device_is_no_object_of_a_peer() -> None:
