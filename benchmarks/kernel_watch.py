@@ -82,10 +82,7 @@ class KernelWatch:
 
 
 def flush_routes(destinations: Iterable[bytes]) -> None:
-    """Delete the routes to these /24 destinations in batches; call it inside.
-
-    iproute2's own flush fails on routes over nexthop objects.
-    """
+    """Delete the routes to these /24 destinations in batches, of any metric; call it inside."""
     messages = [
         _DELETE.pack(
             36, _RTM_DELROUTE, 1, 0, 0, socket.AF_INET, 24, 0, 0, 254, 0, 0, 0, 0, 8, 1, to

@@ -112,7 +112,7 @@ class PlannedChange:
     action: str
     """``add``, ``change`` or ``remove``."""
     kind: str
-    """``device``, ``address``, ``route``, ``nexthop``, ``neighbour`` or ``fdb``."""
+    """``device``, ``address``, ``route``, ``neighbour`` or ``fdb``."""
     subject: str
     """The object for people, in iproute2's words."""
 

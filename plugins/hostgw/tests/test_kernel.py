@@ -107,16 +107,14 @@ async def test_d25_a_replaced_gateway_stays_replaced(nodes: list[Node]) -> None:
 
 async def test_d25_all_routes_of_a_prefix_are_looked_at(nodes: list[Node]) -> None:
     node = nodes[0]
-    node.ip("route add 10.5.2.0/24 via 192.0.2.90 dev eth0 metric 500")
-    node.ip("route add 10.5.2.0/24 via 192.0.2.91 dev eth0 metric 600")
+    node.ip("route add 10.5.2.0/24 via 192.0.2.90 dev eth0")
+    node.ip("route add 10.5.2.0/24 via 192.0.2.91 dev eth0 metric 500")
+    node.ip("route add 10.5.2.0/24 via 192.0.2.92 dev eth0 metric 70000")
     async with running(await join(node, config("host-gw", V4))) as feed:
         await feed.full([peer(2, "192.0.2.2")])
         rows = node.show("-4 route show 10.5.2.0/24")
-        assert {(row.get("gateway"), row.get("metric")) for row in rows} == {
-            ("192.0.2.2", None),
-            ("192.0.2.90", 500),
-            ("192.0.2.91", 600),
-        }
+        # Those that would win go; one that loses is somebody else's.
+        assert [row.get("gateway") for row in rows] == ["192.0.2.2", "192.0.2.92"]
 
 
 async def test_a_gateway_off_the_link_is_reported_and_heals_and_harms_no_other(
