@@ -117,9 +117,20 @@ class NodeAgent:
 
     async def _find_interface(self, config: NetworkConfig) -> ExternalInterface:
         options = self._options
-        return await asyncio.to_thread(
+        interface = await asyncio.to_thread(
             find_external_interface, options.interface, config.pools.families, options.netns
         )
+        for family, pool in config.pools.items_by_family():
+            address = interface.addresses.get(family)
+            if address is not None and pool.network.covers(address):
+                _log.warning(
+                    "the network %s covers %s's own address %s: peers become unreachable once a "
+                    "node leases the subnet around it; choose a Network apart from the underlay",
+                    pool.network,
+                    interface.name,
+                    address,
+                )
+        return interface
 
     def _make_manager(self, interface: ExternalInterface) -> BackendManager:
         context = BackendContext(interface, self._options.netns)
@@ -157,10 +168,10 @@ class NodeAgent:
         """Run ``network`` until the lease has other subnets than it was registered with."""
         feed = self._feed = LeaseFeed(config, network.lease)
         async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._follow(feed), name="lease watch")
             publishing = tasks.create_task(self._publish(network, config), name="subnet file")
             # Whoever reads subnet.env because we say "running" should not find an old one.
             await asyncio.wait([publishing], timeout=_PUBLISH_SECONDS)
-            watching = tasks.create_task(self._follow(feed), name="lease watch")
             running = tasks.create_task(self._run_network(network, feed), name="network")
             await keeper.subnets_changed(network.lease.subnets)
             for task in (watching, running, publishing):
@@ -177,7 +188,9 @@ class NodeAgent:
                         complaint.healed()
                         feed.apply(item)
                 raise StoreUnavailable("the watch ended")
-            except RetryableError as error:
+            except PermanentError:
+                raise
+            except Exception as error:  # also a store's defect, which must not end the agent
                 delay = backoff.next_delay()
                 complaint.failed(error, delay)
                 await asyncio.sleep(delay)

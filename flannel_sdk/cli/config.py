@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Put the configuration, if asked to, and show what the store holds."""
     if args.action == "put" and args.file is None:
-        raise PermanentError("config put needs a file with flannel's JSON, or - for standard input")
+        print(
+            "flannel-sdk config: put needs a file with flannel's JSON, or - for standard input",
+            file=sys.stderr,
+        )
+        return 2
     config = asyncio.run(_put_or_show(args))
     rows = _rows(config)
     if args.json:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from flannel_sdk.errors import FlannelError, RetryableError
+from flannel_sdk.errors import FlannelError, PermanentError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -72,16 +72,19 @@ class Complaint:
 async def retry(
     doing: str, operation: Callable[[], Awaitable[T]], backoff: Backoff | None = None
 ) -> T:
-    """The first result of ``operation``; a RetryableError is waited out, anything else is raised.
+    """The first result of ``operation``; a PermanentError is raised, what may heal is waited out.
 
-    ``doing`` says in the log what was tried, as a phrase: ``reading the network configuration``.
+    So is a plugin's defect, which is logged with its trace: it must not end an agent. ``doing``
+    says in the log what was tried, as a phrase: ``reading the network configuration``.
     """
     backoff = backoff or Backoff()
     complaint = Complaint(_log, doing)
     while True:
         try:
             result = await operation()
-        except RetryableError as error:
+        except PermanentError:
+            raise
+        except Exception as error:
             delay = backoff.next_delay()
             complaint.failed(error, delay)
             await asyncio.sleep(delay)

@@ -36,6 +36,7 @@ _MEMBERS: Mapping[str, Sequence[tuple[str, Callable[[object], bool]]]] = {
     BACKENDS: [("create", callable)],
     STORES: [("options_type", is_dataclass), ("open", callable)],
 }
+_FLANNELS_DEFAULT = "udp"
 _OUR_DISTRIBUTIONS = {"vxlan": "flannel-sdk-vxlan", "host-gw": "flannel-sdk-hostgw"}
 
 
@@ -211,6 +212,11 @@ def _unknown(group: str, name: str, installed: list[str]) -> str:
     ours = _OUR_DISTRIBUTIONS if group == BACKENDS else {}
     if name in ours:
         return f"{kind} {name} is not installed: pip install {ours[name]}"
+    if group == BACKENDS and name == _FLANNELS_DEFAULT:
+        return (
+            f"no {kind} is called {name!r}, which is what flannel takes where the network's "
+            f"configuration names no Backend: name one ({', '.join(installed)})"
+        )
     listed = f"installed: {', '.join(installed)}" if installed else f"no {kind} is installed"
     close = difflib.get_close_matches(name, [*installed, *ours], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""

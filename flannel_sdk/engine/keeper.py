@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from flannel_sdk.engine.backoff import Backoff, Complaint, retry
-from flannel_sdk.errors import LeaseLost, RetryableError, StoreUnavailable
+from flannel_sdk.errors import LeaseLost, PermanentError, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import Lease, LeaseAttrs, LeaseGone, Subnets, encode_attrs
 
@@ -128,7 +128,9 @@ class LeaseKeeper:
             except LeaseLost as lost:
                 await self._reacquire(lease, str(lost))
                 return
-            except RetryableError as error:
+            except PermanentError:
+                raise
+            except Exception as error:  # also a store's defect, which must not end the agent
                 self._last_error = str(error)
                 delay = backoff.next_delay()
                 complaint.failed(error, delay)
@@ -161,7 +163,9 @@ class LeaseKeeper:
                             await self._take_over(state.lease)
                     else:
                         raise StoreUnavailable("the watch of our own lease ended")
-            except RetryableError as error:
+            except PermanentError:
+                raise
+            except Exception as error:  # also a store's defect, which must not end the agent
                 delay = backoff.next_delay()
                 complaint.failed(error, delay)
                 await asyncio.sleep(delay)

@@ -50,10 +50,12 @@ END;
 def create_if_absent(path: str) -> None:
     """Make the store file unless something is there; it appears complete or not at all.
 
-    Creators wait for each other on a lock of the directory. OSError or sqlite3.Error as they come.
+    Its directory is made too. Creators wait for each other on a lock of the directory. OSError or
+    sqlite3.Error as they come.
     """
     if os.path.lexists(path):
         return
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with directory_lock(path):
         if os.path.lexists(path):
             return

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from flannel_sdk.errors import StoreCorrupt, StoreError, StoreUnavailable
+from flannel_sdk.errors import ConfigMissing, StoreCorrupt, StoreError, StoreUnavailable
 from flannel_sdk.stores.sqlite_files import FileIdentity, drop_stale_log, identify
 from flannel_sdk.stores.sqlite_schema import (
     APPLICATION_ID,
@@ -45,8 +45,8 @@ class SqliteStorage:
         """Number of times that the file was opened."""
 
     async def read(self, work: Callable[[Reader], T]) -> T:
-        """See Storage."""
-        return await self._in_thread(lambda: self._transact("BEGIN", work))
+        """See Storage; ConfigMissing, and no file is made, where there is none."""
+        return await self._in_thread(lambda: self._transact("BEGIN", work, create=False))
 
     async def write(self, work: Callable[[Writer], T]) -> T:
         """See Storage."""
@@ -79,9 +79,9 @@ class SqliteStorage:
             raise StoreUnavailable(f"The store {self._path} is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _transact(self, begin: str, work: Callable[[SqliteTable], T]) -> T:
+    def _transact(self, begin: str, work: Callable[[SqliteTable], T], *, create: bool = True) -> T:
         try:
-            connection = self._connected()
+            connection = self._connected(create)
             written = connection.total_changes
             connection.execute(begin)
             try:
@@ -106,13 +106,19 @@ class SqliteStorage:
             raise StoreUnavailable(f"The store {self._path} cannot be used: {reason}.") from error
         return result
 
-    def _connected(self) -> sqlite3.Connection:
-        """The connection to the file that the path names; made when there is none."""
+    def _connected(self, create: bool) -> sqlite3.Connection:
+        """The connection to the file that the path names, which is made first where asked for."""
         if self._connection is not None:
             self._refuse_replaced()
             return self._connection
-        if self._identity is None:
+        if self._identity is None and create:
             create_if_absent(self._path)
+        elif self._identity is None:
+            if not os.path.lexists(self._path):
+                raise ConfigMissing(
+                    f"There is no store at {self._path} yet, and so no network configuration: "
+                    "put one there with flannel-sdk config put."
+                )
         else:
             # Where it was deleted, a new, empty file would tell everybody that all peers are gone.
             drop_stale_log(self._path, self._identity)

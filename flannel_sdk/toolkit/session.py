@@ -1,10 +1,15 @@
 """One use of the kernel: its connection and a reconciler, opened and closed together."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import ExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from flannel_sdk.dataplane import LinuxKernel, Ownership, Reconciler
+from flannel_sdk.errors import KernelRefused
+from flannel_sdk.netns import run_in_netns
 
 
 class KernelSession(NamedTuple):
@@ -18,10 +23,34 @@ class KernelSession(NamedTuple):
 async def open_kernel(netns: str | None, ownership: Ownership) -> AsyncIterator[KernelSession]:
     """Sockets and a thread in ``netns`` (``BackendContext.netns``), freed at the end of the block.
 
-    Leaving the block leaves the data plane as it is. PrivilegeError without CAP_NET_ADMIN.
+    Leaving the block leaves the data plane as it is. PrivilegeError without CAP_NET_ADMIN;
+    KernelRefused, which heals when the other ends, where another agent holds a device of ours:
+    each would take the other's peers for stale.
     """
-    kernel = LinuxKernel(netns)
-    try:
-        yield KernelSession(kernel, Reconciler(kernel, ownership))
-    finally:
-        await kernel.aclose()
+    with await asyncio.to_thread(run_in_netns, netns, lambda: _hold(ownership.devices)):
+        kernel = LinuxKernel(netns)
+        try:
+            yield KernelSession(kernel, Reconciler(kernel, ownership))
+        finally:
+            await kernel.aclose()
+
+
+def _hold(devices: Iterable[str]) -> ExitStack:
+    """Hold devices of the calling thread's namespace until closed.
+
+    An abstract socket is a lock that belongs to a network namespace, and ends with its process.
+    """
+    with ExitStack() as held:
+        for device in sorted(devices):
+            lock = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            try:
+                lock.bind(f"\0flannel-sdk device {device}")
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                raise KernelRefused(
+                    f"another agent serves {device} in this network namespace: stop it, "
+                    "or give this network another VNI",
+                    errno.EBUSY,
+                ) from error
+        return held.pop_all()

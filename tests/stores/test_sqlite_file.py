@@ -100,13 +100,14 @@ async def test_plain_sql_of_another_program_is_seen(path: Path) -> None:
             assert [lease.expires_at for lease in changed.changed] == [9e9]
 
 
-async def test_a_file_is_made_when_it_is_first_used(path: Path) -> None:
-    async with opened(path) as store:
-        assert not exists(path)
-        with pytest.raises(ConfigMissing):
+async def test_a_file_is_made_by_the_first_write_and_not_by_a_look(path: Path) -> None:
+    deep = path.parent / "a" / "b" / "net.db"
+    async with opened(deep) as store:
+        with pytest.raises(ConfigMissing, match="config put"):
             await store.get_network_config()
-    assert exists(path)
-    assert os.listdir(path.parent) == ["net.db"]
+        assert not exists(deep.parent.parent)
+        await store.put_network_config(IPV4)
+    assert os.listdir(deep.parent) == ["net.db"]
 
 
 async def test_what_a_deleted_store_left_does_not_come_back(path: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_file_that_is_no_store_is_said_and_left_alone(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("place", ["missing/net.db", "", "a file/net.db"])
+@pytest.mark.parametrize("place", ["", "a file/net.db"])
 async def test_a_place_without_a_file_is_unavailable(tmp_path: Path, place: str) -> None:
     (tmp_path / "a file").write_text("x")
     async with opened(tmp_path / place) as store:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -163,6 +163,39 @@ async def test_what_can_heal_is_waited_out_and_a_defect_of_a_plugin_too() -> Non
         assert backend.events.count("register") == 2
         assert backend.events.count("run") == 3
         assert agent.status()["restarts"] == 2
+
+
+async def test_a_defect_of_a_store_is_waited_out_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = Recording()
+    async with network() as store:
+        for method in ("get_network_config", "acquire_lease", "watch_leases", "watch_lease"):
+            real, defects = getattr(store, method), [KeyError("a defect")]
+
+            def flawed(
+                *args: object,
+                real: Callable[..., object] = real,
+                defects: list[KeyError] = defects,
+            ) -> object:
+                if defects:
+                    raise defects.pop()
+                return real(*args)
+
+            monkeypatch.setattr(store, method, flawed)
+        agent = make(store, backend)
+        async with running(agent):
+            await eventually(lambda: agent.status()["state"] == "running", "running")
+    assert sum("a defect" in record.message for record in caplog.records) == 4
+
+
+async def test_a_network_around_the_underlay_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    backend = Recording()
+    async with network(CONFIG.replace("10.5.0.0/16", "192.0.0.0/16")) as store:
+        agent = make(store, backend)
+        async with running(agent):
+            await agent.wait_registered()
+    assert "covers eth7's own address 192.0.2.1" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["register_failures", "run_failures"])

@@ -200,7 +200,8 @@ def test_a_backend_of_ours_that_is_not_installed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "path", [])
     assert problem_with("vxlan") == "backend vxlan is not installed: pip install flannel-sdk-vxlan"
     assert "pip install flannel-sdk-hostgw" in problem_with("Host-GW")
-    assert "no backend is installed" in problem_with("udp")
+    assert "no backend is installed" in problem_with("magic")
+    assert "names no Backend" in problem_with("udp")
     assert discovery.list_plugins(BACKENDS) == []
 
 
