@@ -47,6 +47,7 @@ class Admission:
                 self._forget(subnets)
         self._known.update((lease.subnets, lease) for lease in changed)
         accepted = {}
+        newcomers = []
         for lease in changed if simple else ():
             subnets = lease.subnets
             if subnets == self._own:
@@ -57,12 +58,16 @@ class Admission:
                 ended.append(subnets)
             elif self._claim(subnets):
                 self.refused.pop(subnets, None)
+                if subnets not in self._accepted:
+                    newcomers.append(subnets)
                 self._accepted[subnets] = accepted[subnets] = lease
             else:
                 simple = False
                 break
         if simple:
             return accepted, ended
+        for subnets in newcomers:  # a place earlier in this delta is no right of the first
+            self._accepted.pop(subnets, None)
         before = self._accepted.keys()
         after = self._judge_all()
         return after, (before | set(ended)) - after.keys()
