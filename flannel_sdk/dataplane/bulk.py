@@ -21,7 +21,12 @@ class Deafness:
 
     def expect(self, operations: Sequence[Operation]) -> None:
         """Stop listening if these are many."""
-        if not self._deaf and sum(len(operation.rows) for operation in operations) >= _BULK:
+        if sum(len(operation.rows) for operation in operations) >= _BULK:
+            self.begin()
+
+    def begin(self) -> None:
+        """Stop listening, and leave unread what has been heard and not yet looked at."""
+        if not self._deaf:
             self._deaf = True
             self._kernel.listen_for_objects(False)
 

@@ -15,16 +15,23 @@ from flannel_sdk.dataplane.requests import (
     StrayRouteOperation,
 )
 
+_PART = 4096
+"""Routes; the kernel works on one part while the next is prepared."""
 
-def everything(desired: DesiredState) -> Changes:
-    """All that is wanted, as if it had just changed."""
-    changes = Changes()
+
+def everything(desired: DesiredState) -> list[Changes]:
+    """All that is wanted, as if it had just changed, in parts to be written one after another."""
+    entries = Changes()
     for device, table in desired.neighbours.items():
-        changes.neighbours[device] = list(table.rows.items())
-    for device, entries in desired.fdb.items():
-        changes.fdb[device] = list(entries.rows.items())
-    changes.routes = list(desired.routes.rows.values())
-    return changes
+        entries.neighbours[device] = list(table.rows.items())
+    for device, forwarding in desired.fdb.items():
+        entries.fdb[device] = list(forwarding.rows.items())
+    parts = [entries]
+    routes = list(desired.routes.rows.values())
+    for start in range(0, len(routes), _PART):
+        parts.append(Changes())
+        parts[-1].routes = routes[start : start + _PART]
+    return parts
 
 
 def stale(

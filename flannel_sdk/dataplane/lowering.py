@@ -52,7 +52,8 @@ class Lowering:
     def operations(self, changes: Changes, have: KernelState | None) -> list[Operation]:
         """What to write for some changes, in order; nothing that ``have`` holds already.
 
-        What stands in the way of a route is removed after the route is there.
+        What stands in the way of a route is removed after the route is there. Routes that are as
+        they should be are taken out of ``have``: what ``stale`` has to look at is little then.
         """
         operations: list[Operation] = []
         for device, neighbours in changes.neighbours.items():
@@ -67,7 +68,9 @@ class Lowering:
                 operations.append(
                     FdbOperation("put", index, missing(entries, known.rows if known else {}))
                 )
-        rows = missing(self.routes(changes.routes), have.routes.rows if have else {})
+        rows = self.routes(changes.routes)
+        if have is not None:
+            rows = _take_missing(rows, have.routes.rows)
         operations += self._make_way(changes, rows, have)
         operations.append(RouteOperation("put", rows))
         operations += self._remove_rivals(changes.routes)
@@ -141,6 +144,22 @@ class Lowering:
 def _inside(gateway: bytes, address: bytes, length: int) -> bool:
     shift = len(address) * 8 - length
     return int.from_bytes(gateway, "big") >> shift == int.from_bytes(address, "big") >> shift
+
+
+def _take_missing(rows: list[RouteRow], present: dict[RouteSlot, Via]) -> list[RouteRow]:
+    """The rows that are not there, or differ; those that are there are taken out."""
+    if not present:
+        return rows
+    result: list[RouteRow] = []
+    take = present.pop
+    for row in rows:
+        slot, via = row
+        there = take(slot, None)
+        if there != via:
+            result.append(row)
+            if there is not None:
+                present[slot] = there
+    return result
 
 
 def missing(rows: Sequence[tuple[K, V]], present: Mapping[K, V]) -> Sequence[tuple[K, V]]:

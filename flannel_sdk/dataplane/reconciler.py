@@ -143,8 +143,8 @@ class Reconciler:
             planned = list(await self._node.plan())
             await self._view.find_devices()
             have = await self._view.read()
-            puts, gone = self._repair.compare(have)
-            return planned + planned_changes(puts + gone, have, self._lowering.indexes)
+            operations = self._repair.compare(have)
+            return planned + planned_changes(operations, have, self._lowering.indexes)
 
     def status(self) -> Mapping[str, object]:
         """JSON-ready counts."""

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 
 from flannel_sdk.dataplane.backoff import Backoff
-from flannel_sdk.dataplane.bulk import deafness
+from flannel_sdk.dataplane.bulk import Deafness, deafness
 from flannel_sdk.dataplane.compare import everything, stale
 from flannel_sdk.dataplane.desired import Changes, DesiredState, Key
 from flannel_sdk.dataplane.fights import Fights
@@ -167,6 +167,12 @@ class Repair:
 
     async def audit(self) -> None:
         """Compare everything and write the differences."""
+        with deafness(self._kernel, self._notices) as deaf:
+            if len(self._notices.dirty) > _MANY:
+                deaf.begin()  # a deleted device is told in a notice for each object: no more of it
+            await self._audit(deaf)
+
+    async def _audit(self, deaf: Deafness) -> None:
         notices = self._notices
         async with self._lock:
             await self._repair_node()
@@ -180,28 +186,33 @@ class Repair:
         attempted = list(self._outcomes.failed.entries)
         have = await self._view.read()
         async with self._lock:
-            await self._write(*self.compare(have), attempted)
+            await self._write(self._differences(have), attempted, deaf)
         self.audits += 1
         self._last_audit = self._clock()
         self.audit_at = self._last_audit + self.audit_interval
 
-    def compare(self, have: KernelState) -> tuple[list[Operation], list[Operation]]:
-        """What to write and what to remove."""
-        puts = self._lowering.operations(everything(self._desired), have)
-        if not self.complete:
-            return puts, []
-        return puts, stale(self._desired, self._lowering, self._ownership, have)
+    def compare(self, have: KernelState) -> list[Operation]:
+        """What to write and what to remove, in order."""
+        return [operation for part in self._differences(have) for operation in part]
+
+    def _differences(self, have: KernelState) -> Iterator[list[Operation]]:
+        for part in everything(self._desired):
+            yield self._lowering.operations(part, have)
+        if self.complete:
+            yield stale(self._desired, self._lowering, self._ownership, have)
 
     async def _write(
-        self, puts: list[Operation], removals: list[Operation], attempted: Iterable[Key]
+        self, differences: Iterator[list[Operation]], attempted: Iterable[Key], deaf: Deafness
     ) -> None:
+        """Write each part while the next is compared."""
         pipeline = Pipeline(self._kernel)
-        for operation in puts:
-            self._outcomes.count({operation.kind: len(operation.rows)})
-        with deafness(self._kernel, self._notices) as deaf:
-            deaf.expect(puts)
-            await pipeline.send([*puts, *removals])
-            await self._outcomes.settle(pipeline, attempted)
+        for operations in differences:
+            for operation in operations:
+                if operation.verb == "put":
+                    self._outcomes.count({operation.kind: len(operation.rows)})
+            deaf.expect(operations)
+            await pipeline.send(operations)
+        await self._outcomes.settle(pipeline, attempted)
 
     async def _repair(self, touched: Iterable[Key]) -> None:
         """Write the keys that somebody changed, or that failed, and may be written now."""

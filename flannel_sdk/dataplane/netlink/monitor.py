@@ -47,6 +47,8 @@ _PARSERS: Final[dict[int, tuple[_Parser, bool]]] = {
     c.RTM_DELLINK: (_parse_link, False),
 }
 
+_OBJECT_KINDS: Final = frozenset({c.RTM_NEWNEIGH, c.RTM_DELNEIGH, c.RTM_NEWROUTE, c.RTM_DELROUTE})
+
 
 class Monitor:
     """A socket in the rtnetlink groups; made in the kernel thread, read in the event loop."""
@@ -55,6 +57,7 @@ class Monitor:
         self.socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
+        self._listening = True
         try:
             grow(self.socket, buffer_size)
             self._ignore(ignored_port)
@@ -91,8 +94,10 @@ class Monitor:
     def listen_for_objects(self, listen: bool) -> None:
         """Join or leave the groups in which our own bulk writes would be reported.
 
-        The filter drops most of that, but the kernel would still make each notice for it.
+        What is queued already is skipped unread while we are out. The filter drops most of that,
+        but the kernel would still make each notice for it.
         """
+        self._listening = listen
         option = c.NETLINK_ADD_MEMBERSHIP if listen else c.NETLINK_DROP_MEMBERSHIP
         for group in _OBJECT_GROUPS:
             self._membership(option, group)
@@ -113,7 +118,7 @@ class Monitor:
             offset = 0
             while offset + 16 <= end:
                 length, kind, _, _, _ = HEADER.unpack_from(self._buffer, offset)
-                if kind in _PARSERS:
+                if kind in _PARSERS and (self._listening or kind not in _OBJECT_KINDS):
                     parse, present = _PARSERS[kind]
                     notice = parse(self._buffer, offset, offset + length, present=present)
                     if notice is not None:
