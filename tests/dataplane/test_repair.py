@@ -245,3 +245,22 @@ async def test_routes_on_an_underlay_device_that_loses_its_address_come_back(
         await eventually(lambda: routes(netns) == {})
         await asyncio.to_thread(netns.ip, "address add 192.168.0.1/16 dev eth0")
         await eventually(lambda: str(one.subnet) in routes(netns), 2)
+
+
+async def test_somebody_who_keeps_adding_a_route_beside_ours_is_met_ever_later(
+    netns: Namespace,
+) -> None:
+    add_underlay(netns)
+    beside = "route add 10.0.2.0/24 via 192.168.0.9 dev eth0 proto static"
+    subnet = peers(2)[1].subnet
+    async with reconciler(netns, running=True) as made:
+        await settled(netns, made)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        while loop.time() - start < 1.5:
+            if len(await asyncio.to_thread(routes_to, netns, subnet)) == 1:
+                await asyncio.to_thread(netns.ip, beside)
+        repaired = made.status()["repaired"]
+        assert isinstance(repaired, dict)
+        assert 3 <= repaired["route"] <= 9, "3 at once, then after 0.1, 0.2, 0.4, 0.8 s"
+        await eventually(lambda: whole(netns))
