@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from flannel_sdk.engine.admission import Admission
 from flannel_sdk.model import (
     ByFamily,
-    Family,
     IPAddress,
     Lease,
     LeaseAttrs,
@@ -98,7 +97,7 @@ def test_of_two_rivals_in_one_delta_the_older_wins_whichever_comes_first() -> No
 def batches(
     draw: st.DrawFn, config: NetworkConfig
 ) -> list[tuple[bool, list[Lease], list[Subnets]]]:
-    """Snapshots and deltas, a snapshot first; every write has a revision of its own, as in a store."""
+    """Snapshots and deltas, a snapshot first; each write has a revision of its own."""
     revisions = iter(draw(st.permutations(range(32))))
     found = []
     for number in range(draw(st.integers(1, 5))):
