@@ -7,6 +7,7 @@ from flannel_sdk.dataplane.objects import Route
 from flannel_sdk.dataplane.observed import KernelState
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL, Ownership
 from flannel_sdk.dataplane.requests import (
+    MAIN_TABLE,
     FdbOperation,
     NeighbourOperation,
     Operation,
@@ -86,6 +87,8 @@ def _stale_routes(
             again.append(route)
 
     def stale(route: StrayRoute) -> bool:
+        if route.table != MAIN_TABLE:
+            return False  # only a kernel that cannot filter its dumps tells of these
         if not route.tos and (route.address, route.length) in wanted:
             return False  # that is a rival's: it is removed as ours is written
         if route.ifindex in own:

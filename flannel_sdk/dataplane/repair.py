@@ -25,6 +25,8 @@ from flannel_sdk.errors import KernelError
 logger = logging.getLogger(__name__)
 _MANY = 64
 """Keys changed by others at once, above which comparing everything is cheaper and surer."""
+_FLOOD = 512
+"""The same, above which further notices of it are not even read."""
 _FREE_AUDITS = 3
 _FREE_NODE_REPAIRS = 5
 _NODE_PAUSE = 1.0
@@ -168,7 +170,7 @@ class Repair:
     async def audit(self) -> None:
         """Compare everything and write the differences."""
         with deafness(self._kernel, self._notices) as deaf:
-            if len(self._notices.dirty) > _MANY:
+            if len(self._notices.dirty) > _FLOOD:
                 deaf.begin()  # a deleted device is told in a notice for each object: no more of it
             await self._audit(deaf)
 

@@ -105,6 +105,31 @@ async def test_d25_a_replaced_gateway_stays_replaced(nodes: list[Node]) -> None:
         assert node.routes() == {"10.5.2.0/24": "192.0.2.22"}
 
 
+async def test_flanneld_is_taken_over_without_a_lost_packet(nodes: list[Node]) -> None:
+    one, two = nodes
+    for node, other in ((one, two), (two, one)):
+        for family in (V4, V6):
+            subnet, gateway = other.subnets.get(family), other.public_ips.get(family)
+            node.ip(f"{'-4' if family is V4 else '-6'} route add {subnet} via {gateway} dev eth0")
+    first = await join(one, config("host-gw", V4, V6))
+    second = await join(two, config("host-gw", V4, V6))
+    async with contextlib.AsyncExitStack() as traffic:
+        flows = [await traffic.enter_async_context(stream(one, two, f)) for f in (V4, V6)]
+        await eventually(lambda: all(flow.sent > 20 for flow in flows), "some packets")
+        feed1 = await traffic.enter_async_context(running(first))
+        feed2 = await traffic.enter_async_context(running(second))
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        sent = [flow.sent for flow in flows]
+        await eventually(
+            lambda: all(f.sent > n + 20 for f, n in zip(flows, sent, strict=True)), "some more"
+        )
+    assert [flow.lost for flow in flows] == [set(), set()]
+    for family in (V4, V6):
+        shown = one.show(f"{'-4' if family is V4 else '-6'} route show {two.subnets.get(family)}")
+        assert [row["protocol"] for row in shown] == ["102"]
+
+
 async def test_d25_all_routes_of_a_prefix_are_looked_at(nodes: list[Node]) -> None:
     node = nodes[0]
     node.ip("route add 10.5.2.0/24 via 192.0.2.90 dev eth0")
