@@ -2,6 +2,7 @@
 
 import errno
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from flannel_sdk.model import (
     MacAddress,
     NetworkConfig,
 )
+from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.toolkit import (
     KernelSession,
     device_macs,
@@ -23,6 +25,7 @@ from flannel_sdk.toolkit import (
     inner_mtu,
     is_station,
     kept_mac,
+    network_ownership,
     tunnel_source,
     underlay_mtu,
 )
@@ -65,6 +68,27 @@ async def test_d17_a_public_ip_of_our_own_is_what_a_tunnel_sends_from() -> None:
 
 async def test_d17_behind_nat_a_tunnel_sends_from_the_interfaces_own_address() -> None:
     assert await tunnel_source(context(OWN, PUBLIC), Family.IPV4) == OWN
+
+
+@pytest.mark.root
+async def test_d17_what_is_on_this_node_is_seen_in_the_backends_namespace(
+    netns: Namespace,
+) -> None:
+    """203.0.113.1 is on another device there: packets can come from it."""
+    netns.add_veth("eth0", "10.0.0.1/24")
+    there = replace(context(), netns=netns.path)
+    assert await tunnel_source(there, Family.IPV4) == OWN
+    netns.ip(f"address add {PUBLIC}/32 dev lo")
+    assert await tunnel_source(there, Family.IPV4) == PUBLIC
+    assert await tunnel_source(context(), Family.IPV4) == OWN
+
+
+def test_owned_are_the_devices_and_the_routes_into_all_pools() -> None:
+    owned = network_ownership(DUAL, ["tun", "tun"])
+    assert owned.devices == {"tun"}
+    assert [str(network) for network in owned.networks] == ["10.5.0.0/16", "fd00:5::/48"]
+    assert network_ownership(ONLY4).devices == frozenset()
+    assert len(network_ownership(ONLY4).networks) == 1
 
 
 async def test_a_tunnel_needs_an_address_of_its_family() -> None:
