@@ -138,7 +138,7 @@ def test_a_dump_has_all_and_of_its_own_request_only(requests: RequestSocket) -> 
 
 
 def test_a_question_that_the_kernel_refuses_is_its_error(requests: RequestSocket) -> None:
-    with pytest.raises(OSError, match="EOPNOTSUPP") as caught:
+    with pytest.raises(OSError, match="not supported") as caught:
         dump(requests, kind=2000)
     assert caught.value.errno == errno.EOPNOTSUPP
     assert present(requests) == set()
