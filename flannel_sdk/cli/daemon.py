@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     # What the imports made lives for ever, and a big first snapshot makes no garbage: collecting
     # less often halves its cost.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(200_000, 20, 100)
     asyncio.run(_serve(store, options))
     return 0
 

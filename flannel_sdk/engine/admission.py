@@ -10,8 +10,9 @@ from flannel_sdk.model.peer_checks import PeerChecks
 class Admission:
     """Judges all leases of a store together; our own is never among those accepted.
 
-    Two leases that overlap cannot both be served: ours goes before all others, then the one that
-    was accepted before, then the older entry. A refused lease is judged again when others change.
+    Two leases that overlap cannot both be served: ours goes before all others, then one of the
+    network's own subnet lengths (for nobody leases another by honest means), then the one that was
+    accepted before, then the older entry. A refused lease is judged again when others change.
     """
 
     def __init__(self, config: NetworkConfig, own: Lease) -> None:
@@ -97,26 +98,42 @@ class Admission:
         self._accepted, self.refused, self._irregular = {}, {}, set()
         self._overlapping = False
         self._claims = {prefix: self._own for _, prefix in self._own.items_by_family()}
-        doubtful = False
-        problem, claim = self._checks.problem, self._claim
+        problem, own = self._checks.problem, self._own
         accepted = self._accepted
         for subnets, lease in self._known.items():
-            if subnets == self._own:
-                continue
-            if (reason := problem(lease)) is not None:
-                self.refused[subnets] = reason
-            else:
+            if (reason := problem(lease)) is None:
                 accepted[subnets] = lease
-                doubtful = not claim(subnets) or doubtful
-        if doubtful:
+            elif subnets != own:
+                self.refused[subnets] = reason
+        accepted.pop(own, None)
+        if not self._claim_all():
             self._resolve_overlaps(before)
         return accepted
 
+    def _claim_all(self) -> bool:
+        """Claim for all that are accepted at once; False where two overlap, or might."""
+        for family, length in self._lengths:
+            place = int(family is Family.IPV6)
+            claims = {prefix: subnets for subnets in self._accepted if (prefix := subnets[place])}
+            count = sum(subnets[place] is not None for subnets in self._accepted)
+            if len(claims) < count or any(prefix.length != length for prefix in claims):
+                return False
+            if not claims.keys().isdisjoint(self._claims):
+                return False
+            self._claims.update(claims)
+        return True
+
     def _resolve_overlaps(self, before: Mapping[Subnets, Lease]) -> None:
         """Go through the accepted leases by rank; each keeps its subnets if nobody before has."""
+        lengths = dict(self._lengths)
         ranked = sorted(
             self._accepted.values(),
-            key=lambda lease: (lease.subnets not in before, lease.revision, lease.subnets.families),
+            key=lambda lease: (
+                not _is_regular(lease.subnets, lengths),
+                lease.subnets not in before,
+                lease.revision,
+                lease.subnets.families,
+            ),
         )
         taken = {family: _Ranges() for family, _ in self._lengths}
         for family, own in self._own.items_by_family():
@@ -143,7 +160,6 @@ class Admission:
             for subnets in [self._own, *self._accepted]
             for _, prefix in subnets.items_by_family()
         }
-        lengths = dict(self._lengths)
         self._irregular = {
             subnets for subnets in self._accepted if not _is_regular(subnets, lengths)
         }

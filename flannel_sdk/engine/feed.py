@@ -105,6 +105,9 @@ class LeaseFeed:
     def _merge(self, accepted: Mapping[Subnets, Lease], removed: Iterable[Subnets]) -> bool:
         """Make the peers so, and note for each reader what differs; False if nothing does."""
         peers = self._peers
+        if not peers and all(consumer.full for consumer in self._consumers):
+            peers.update(accepted)  # the first snapshot: nobody is told of a difference
+            return bool(accepted)
         pending: dict[Subnets, Lease | None] = {}
         for subnets, lease in accepted.items():
             known = peers.get(subnets)

@@ -43,7 +43,7 @@ SUBNETS = st.tuples(IPV4, st.none() | IPV6) | st.tuples(st.none(), IPV6)
 
 @dataclass
 class Model:
-    """Ours before all others, then who was accepted before, then the older entry."""
+    """Ours before all others, then regular lengths, who was accepted before, the older entry."""
 
     config: NetworkConfig
     known: dict[Subnets, Lease] = field(default_factory=dict)
@@ -56,12 +56,25 @@ class Model:
             for subnets, lease in self.known.items()
             if subnets != OWN.subnets and problem(lease) is None
         ]
-        candidates.sort(key=lambda lease: (lease.subnets not in self.accepted, lease.revision))
+        candidates.sort(
+            key=lambda lease: (
+                self.irregular(lease.subnets),
+                lease.subnets not in self.accepted,
+                lease.revision,
+            )
+        )
         self.accepted = {}
         for candidate in candidates:
             rivals = [OWN.subnets, *self.accepted]
             if not any(self.overlap(candidate.subnets, rival) for rival in rivals):
                 self.accepted[candidate.subnets] = candidate
+
+    def irregular(self, subnets: Subnets) -> bool:
+        return any(
+            prefix.length != pool.subnet_length
+            for family, pool in self.config.pools.items_by_family()
+            if (prefix := subnets.get(family))
+        )
 
     def overlap(self, one: Subnets, other: Subnets) -> bool:
         return any(
