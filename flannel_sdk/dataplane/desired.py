@@ -31,6 +31,9 @@ class NeighbourKey(NamedTuple):
     address: bytes
     kind: str = "neighbour"
 
+    def __str__(self) -> str:
+        return f"the neighbour {IPAddress(self.address)} on {self.device}"
+
 
 class FdbKey(NamedTuple):
     """Names a forwarding entry."""
@@ -39,6 +42,9 @@ class FdbKey(NamedTuple):
     mac: bytes
     kind: str = "fdb"
 
+    def __str__(self) -> str:
+        return f"the FDB entry of {MacAddress(self.mac)} on {self.device}"
+
 
 class RouteKey(NamedTuple):
     """Names a route."""
@@ -46,6 +52,9 @@ class RouteKey(NamedTuple):
     address: bytes
     length: int
     kind: str = "route"
+
+    def __str__(self) -> str:
+        return f"the route to {IPAddress(self.address)}/{self.length}"
 
 
 Key = NeighbourKey | FdbKey | RouteKey
@@ -227,7 +236,12 @@ class DesiredState:
         waiting = self.waiting.setdefault(key, {})
         if peer not in waiting:
             self.conflicts += 1
-            logger.warning("%s is claimed by %s and by %s; the first keeps it", key, owner, peer)
+            logger.warning(
+                "the peers %s and %s both want %s; the first keeps it until it goes",
+                _peer_text(owner),
+                _peer_text(peer),
+                key,
+            )
         waiting[peer] = item
 
     def _release(self, peer: Hashable, key: Key, changes: Changes) -> None:
@@ -284,6 +298,13 @@ class DesiredState:
 
 def _metric(item: PeerObject) -> int:
     return route_metric(item) if isinstance(item, Route) else 0
+
+
+def _peer_text(peer: Hashable) -> str:
+    """A peer in a sentence; most are named by their subnets."""
+    if isinstance(peer, tuple):
+        return " ".join(str(part) for part in peer if part is not None)
+    return str(peer)
 
 
 def _short(key: Key) -> Hashable:

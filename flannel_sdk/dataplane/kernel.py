@@ -55,11 +55,13 @@ class LinuxKernel:
 
     async def aclose(self) -> None:
         """Close the sockets and end the thread; idempotent."""
-        await self.unsubscribe()
-        await self._thread.aclose()
-        if self._requests is not None:
-            self._requests.close()
-            self._requests = None
+        try:
+            await self.unsubscribe()
+            await self._thread.aclose()
+        finally:
+            if self._requests is not None:
+                self._requests.close()
+                self._requests = None
 
     # Everything below runs in the kernel thread where its name starts with an underscore.
 

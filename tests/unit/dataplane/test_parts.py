@@ -13,7 +13,7 @@ from flannel_sdk.dataplane.fights import Fights
 from flannel_sdk.dataplane.metrics import metric_of, route_metric
 from flannel_sdk.dataplane.requests import StrayRoute
 from flannel_sdk.dataplane.rivals import Rivals, in_the_way
-from flannel_sdk.model import IPAddress, MacAddress, Prefix
+from flannel_sdk.model import ByFamily, IPAddress, MacAddress, Prefix
 
 MAC = MacAddress.parse("02:00:00:00:00:01")
 
@@ -229,3 +229,22 @@ def test_fights_are_limited_key_by_key() -> None:
     clock.now += 60
     fights.forget_old()
     assert fights.admit([thief]) == [thief]
+
+
+def test_a_conflict_is_said_in_a_sentence_with_both_peers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mac = MacAddress.parse("02:00:00:00:00:07")
+    desired = DesiredState()
+    peers = [
+        (
+            ByFamily(Prefix.parse(f"10.5.{number}.0/24")),
+            (FdbEntry("flannel.1", mac, IPAddress.parse(f"192.0.2.{number}")),),
+        )
+        for number in (1, 2)
+    ]
+    desired.absorb(iter(peers), 10)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the peers 10.5.1.0/24 and 10.5.2.0/24 both want the FDB entry of 02:00:00:00:00:07"
+        " on flannel.1; the first keeps it until it goes"
+    ]
