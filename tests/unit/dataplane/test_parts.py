@@ -244,7 +244,9 @@ def test_a_conflict_is_said_in_a_sentence_with_both_peers(
         for number in (1, 2)
     ]
     desired.absorb(iter(peers), 10)
-    assert [record.getMessage() for record in caplog.records] == [
-        "the peers 10.5.1.0/24 and 10.5.2.0/24 both want the FDB entry of 02:00:00:00:00:07"
-        " on flannel.1; the first keeps it until it goes"
+    assert caplog.messages == [
+        (
+            "the peers 10.5.1.0/24 and 10.5.2.0/24 both want the FDB entry of 02:00:00:00:00:07"
+            " on flannel.1; the first keeps it until it goes"
+        )
     ]
