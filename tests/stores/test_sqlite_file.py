@@ -292,6 +292,7 @@ async def test_a_watch_outlives_the_replacement_of_its_file(
             assert list(changed.changed) == [renewed]
 
 
+@pytest.mark.slow
 async def test_a_deleted_file_is_no_empty_snapshot(path: Path) -> None:
     async with opened(path) as store:
         await store.put_network_config(IPV4)

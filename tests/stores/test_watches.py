@@ -298,6 +298,7 @@ async def test_a_cancelled_acquisition_leaves_a_whole_entry_or_none(
     assert all(isinstance(one, ByFamily) for one in ips)
 
 
+@pytest.mark.slow
 async def test_an_idle_watch_costs_nothing(open_store: OpenStore) -> None:
     store = open_store()
     await store.put_network_config(IPV4)

@@ -236,6 +236,7 @@ async def test_a_lost_subnet_is_replaced_and_the_network_registered_again(tmp_pa
             assert first_host(backend.lease) in (tmp_path / "subnet.env").read_text()
 
 
+@pytest.mark.slow
 async def test_a_subnet_file_that_cannot_be_written_is_no_reason_to_stop_and_comes_later(
     tmp_path: Path,
 ) -> None:
@@ -261,6 +262,7 @@ async def test_a_store_closed_under_the_agent_does_not_stop_the_event_loop() -> 
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_a_backend_that_ran_well_for_long_starts_again_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

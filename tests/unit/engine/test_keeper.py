@@ -151,6 +151,7 @@ class FlakyStore:
             yield state
 
 
+@pytest.mark.slow
 async def test_an_unavailable_store_is_waited_out_at_each_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
