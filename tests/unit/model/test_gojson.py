@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flannel_sdk.model import gojson
@@ -11,7 +11,7 @@ from flannel_sdk.model import gojson
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=10,
 )
 
 
@@ -35,6 +35,7 @@ def test_quoted_text_reads_back_and_is_html_safe(text: str) -> None:
     assert not set(quoted) & set("<>&\u2028\u2029")
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), JSON, max_size=3))
 def test_raw_members_are_the_members(value: dict[str, object]) -> None:
     text = json.dumps(value, indent=1)
