@@ -18,6 +18,8 @@ class Deafness:
         self._kernel = kernel
         self._notices = notices
         self._deaf = False
+        self.used = False
+        """True once it stopped listening."""
 
     def expect(self, operations: Sequence[Operation]) -> None:
         """Stop listening if these are many."""
@@ -27,7 +29,7 @@ class Deafness:
     def begin(self) -> None:
         """Stop listening, and leave unread what has been heard and not yet looked at."""
         if not self._deaf:
-            self._deaf = True
+            self._deaf = self.used = True
             self._kernel.listen_for_objects(False)
 
     def end(self) -> None:
@@ -35,7 +37,7 @@ class Deafness:
         if self._deaf:
             self._deaf = False
             self._kernel.listen_for_objects(True)
-            self._notices.audit = True
+            self._notices.unheard = True
             self._notices.underlay.set()
             self._notices.wake.set()
 

@@ -39,6 +39,8 @@ class NoticeSorter:
         """Compare everything."""
         self.overrun = False
         """Notices were lost."""
+        self.unheard = False
+        """We did not listen for a while."""
         self.links = False
         """A device of interest changed."""
         self.node = False

@@ -35,6 +35,9 @@ _CALM = 10.0
 """Seconds in which so many of either are made without delay."""
 _AUDIT_PAUSE = 1.0
 """Seconds at least between two audits because of lost notices."""
+_BULK_PAUSE = 0.5
+_LONGEST_BULK_PAUSE = 10.0
+"""Seconds between audits that had much to write each: it does not stay, or is refused."""
 
 
 class Repair:
@@ -70,6 +73,8 @@ class Repair:
         self._clock = clock
         self._troubles: Backoff[str] = Backoff(clock, longest=5.0)
         self._last_audit = -inf
+        self._bulk_audits = 0
+        """How many audits in a row had much to write."""
         self._mass_audits: list[float] = []
         self._node_repairs: list[float] = []
         self.fights = Fights(clock)
@@ -111,6 +116,9 @@ class Repair:
         if notices.overrun:
             notices.overrun = False
             self.audit_at = min(self.audit_at, self._last_audit + _AUDIT_PAUSE)
+        if notices.unheard:
+            notices.unheard = False
+            self.audit_at = min(self.audit_at, self._last_audit + self._bulk_pause())
         if STALE in self._outcomes.failed.due():
             notices.audit = True
         if looked:
@@ -138,6 +146,12 @@ class Repair:
         self.audit_at = min(self.audit_at, self._last_audit + pause)
         if self.audit_at <= now:
             self._mass_audits.append(now)
+
+    def _bulk_pause(self) -> float:
+        """Seconds between an audit and the one that looks for what it did not hear."""
+        if self._bulk_audits < 2:
+            return 0.0
+        return min(_BULK_PAUSE * 2 ** (self._bulk_audits - 2), _LONGEST_BULK_PAUSE)
 
     async def _repair_node(self) -> None:
         """Bring back devices and addresses; a problem is kept and tried again."""
@@ -173,13 +187,14 @@ class Repair:
             if len(self._notices.dirty) > _FLOOD:
                 deaf.begin()  # a deleted device is told in a notice for each object: no more of it
             await self._audit(deaf)
+        self._bulk_audits = min(self._bulk_audits + 1, 20) if deaf.used else 0
 
     async def _audit(self, deaf: Deafness) -> None:
         notices = self._notices
         async with self._lock:
             await self._repair_node()
             # What is heard from here on is looked at after this audit.
-            notices.audit = False
+            notices.audit = notices.unheard = False
             notices.dirty.clear()
             notices.doubled.clear()
             self.fights.later.clear()
