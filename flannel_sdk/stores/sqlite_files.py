@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple
 
 
@@ -17,6 +17,23 @@ class FileIdentity(NamedTuple):
 def identify(path: str) -> FileIdentity:
     """The files that the path names now; FileNotFoundError if one is missing."""
     return FileIdentity(_inode(path), _inode(f"{path}-wal"))
+
+
+def pin(path: str) -> tuple[FileIdentity, ExitStack]:
+    """The files that the path names now, and what keeps them from being taken for others.
+
+    A number of a deleted file is given to the next one that is made: the log of a new store had
+    the number of the old one's, was taken for it, and deleted under its owner. No file gets the
+    number of one that is open. The descriptors are O_PATH, whose closing frees no POSIX locks.
+    """
+    with ExitStack() as pins:
+        numbers = []
+        for name in (path, f"{path}-wal"):
+            descriptor = os.open(name, os.O_PATH | os.O_CLOEXEC)
+            pins.callback(os.close, descriptor)
+            status = os.fstat(descriptor)
+            numbers.append((status.st_dev, status.st_ino))
+        return FileIdentity(*numbers), pins.pop_all()
 
 
 def drop_stale_log(path: str, last: FileIdentity) -> None:

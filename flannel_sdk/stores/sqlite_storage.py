@@ -5,12 +5,12 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TypeVar
 
 from flannel_sdk.errors import ConfigMissing, StoreCorrupt, StoreError, StoreUnavailable
-from flannel_sdk.stores.sqlite_files import FileIdentity, drop_stale_log, identify
+from flannel_sdk.stores.sqlite_files import FileIdentity, drop_stale_log, identify, pin
 from flannel_sdk.stores.sqlite_schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
@@ -41,6 +41,7 @@ class SqliteStorage:
         self._connection: sqlite3.Connection | None = None
         self._identity: FileIdentity | None = None
         """Of the file that was opened last, and of its log."""
+        self._pins = ExitStack()
         self._generation = 0
         """Number of times that the file was opened."""
 
@@ -68,7 +69,7 @@ class SqliteStorage:
         self._signal.wake_all()
         closed = False
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._release)
             closed = True
         finally:
             # Cancelled, we do not wait; the thread ends by itself after what it does now.
@@ -133,10 +134,12 @@ class SqliteStorage:
         try:
             self._refuse_foreign(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
-            self._identity = identify(self._path)
+            identity, pins = pin(self._path)
         except BaseException:
             connection.close()
             raise
+        self._pins.close()
+        self._identity, self._pins = identity, pins
         self._connection = connection
         self._generation += 1
         return connection
@@ -181,6 +184,10 @@ class SqliteStorage:
             connection, self._connection = self._connection, None
             with suppress(sqlite3.Error):
                 connection.close()
+
+    def _release(self) -> None:
+        self._disconnect()
+        self._pins.close()
 
     def _translated(self, error: sqlite3.Error) -> StoreError:
         # Extended codes hold the primary one in their lowest byte.

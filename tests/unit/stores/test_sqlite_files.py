@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flannel_sdk.stores.sqlite_files import directory_lock, drop_stale_log, identify
+from flannel_sdk.stores.sqlite_files import directory_lock, drop_stale_log, identify, pin
 
 
 @pytest.fixture
@@ -71,6 +71,18 @@ def test_a_log_without_its_index_goes_too(database: Path) -> None:
     Path(f"{database}-shm").unlink()
     drop_stale_log(str(database), before)
     assert names(database) == ["net.db"]
+
+
+def test_a_pinned_log_lends_its_number_to_no_other_file(database: Path) -> None:
+    before, pins = pin(str(database))
+    assert before == identify(str(database))
+    with pins:
+        exchange(database)
+        for _ in range(200):  # file systems that reuse numbers do so within a few files
+            os.unlink(f"{database}-wal")
+            Path(f"{database}-wal").write_text("of the new store")
+            drop_stale_log(str(database), before)
+            assert "net.db-wal" in names(database)
 
 
 def test_without_a_database_nothing_is_deleted(database: Path) -> None:
