@@ -77,8 +77,9 @@ def test_a_pinned_log_lends_its_number_to_no_other_file(database: Path) -> None:
     before, pins = pin(str(database))
     assert before == identify(str(database))
     with pins:
+        os.link(database, f"{database}-old")  # its number is not the one to be lent
         exchange(database)
-        for _ in range(200):  # file systems that reuse numbers do so within a few files
+        for _ in range(200):  # file systems that lend numbers again do so within a few files
             os.unlink(f"{database}-wal")
             Path(f"{database}-wal").write_text("of the new store")
             drop_stale_log(str(database), before)
