@@ -29,6 +29,7 @@ from flannel_sdk.dataplane.observed import FdbDump, LinkState, Notice, RouteDump
 from flannel_sdk.dataplane.refusals import GONE, refusal
 from flannel_sdk.dataplane.requests import Failure, Operation
 from flannel_sdk.dataplane.thread import KernelThread
+from flannel_sdk.errors import FlannelError
 from flannel_sdk.model import IPAddress, MacAddress
 from flannel_sdk.netlink.messages import Answer, Buffer
 from flannel_sdk.netlink.socket import DumpParser, InterruptedDump, RequestSocket
@@ -74,8 +75,7 @@ class LinuxKernel:
         try:
             return await self._thread.call(work)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise refusal(doing, error.errno or 0, reason) from error
+            raise _refused(doing, error) from error
 
     def _ask(self, request: Callable[[int], bytes], make: Callable[[], ParserT]) -> ParserT:
         channel = self._socket()
@@ -97,7 +97,7 @@ class LinuxKernel:
         return channel.send([make(first + n) for n, make in enumerate(messages)], first)
 
     def submit(self, operations: Sequence[Operation]) -> asyncio.Future[list[Failure]]:
-        """Encode now, here; send in the kernel thread. OSError only if no socket can be made."""
+        """Encode now, here; send in the kernel thread."""
         count = sum(len(operation.rows) for operation in operations)
         # Sequence numbers only have to differ inside one batch, so each starts anew.
         messages = encode(operations, 1)
@@ -105,7 +105,10 @@ class LinuxKernel:
         def work() -> list[Failure]:
             if not count:
                 return []
-            return _failures(operations, self._socket().send(messages, 1))
+            try:
+                return _failures(operations, self._socket().send(messages, 1))
+            except OSError as error:
+                raise _refused("change the data plane", error) from error
 
         return self._thread.call(work)
 
@@ -170,10 +173,13 @@ class LinuxKernel:
         def work() -> RouteDump:
             whole = RouteDump({}, [])
             for family in _FAMILIES:
-                dump = self._ask(
-                    lambda n, f=family: route_dump(f, n),  # type: ignore[misc]  # bound now
-                    lambda f=family: RouteParser(f),  # type: ignore[misc]  # bound now
-                ).dump
+                try:
+                    dump = self._ask(
+                        lambda n, f=family: route_dump(f, n),  # type: ignore[misc]  # bound now
+                        lambda f=family: RouteParser(f),  # type: ignore[misc]  # bound now
+                    ).dump
+                except FileNotFoundError:
+                    continue  # the main table is made with its first route
                 whole.rows.update(dump.rows)
                 whole.strays.extend(dump.strays)
             return whole
@@ -280,6 +286,10 @@ class LinuxKernel:
         """False: there are no notices of neighbours, entries and routes until True."""
         if self._monitor is not None:
             self._monitor.listen_for_objects(listen)
+
+
+def _refused(doing: str, error: OSError) -> FlannelError:
+    return refusal(doing, error.errno or 0, error.strerror or str(error))
 
 
 def _demand(answers: Sequence[Answer]) -> None:
