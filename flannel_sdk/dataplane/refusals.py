@@ -15,8 +15,11 @@ GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 
 
 def refusal(doing: str, number: int, reason: str) -> FlannelError:
-    """The error for an errno; ``doing`` completes ``cannot ...``."""
-    if number in (errno.EPERM, errno.EACCES):
+    """The error for an errno; ``doing`` completes ``cannot ...``.
+
+    EACCES is not about our rights: the kernel says it of a device without IPv6.
+    """
+    if number == errno.EPERM:
         return PrivilegeError(f"cannot {doing}: this needs CAP_NET_ADMIN")
     if number in _UNSUPPORTED:
         return KernelUnsupported(f"cannot {doing}: {reason}", number)
