@@ -20,7 +20,8 @@ from flannel_sdk.dataplane.requests import (
 
 logger = logging.getLogger(__name__)
 STALE = RouteKey(b"", 0)
-"""Stands for all that could not be removed: only a comparison finds it again."""
+"""Stands for all that could not be removed, or was meant for a device that is gone: only a
+comparison finds it again."""
 
 
 class Outcomes:
@@ -76,10 +77,12 @@ class Outcomes:
         operation = failure.operation
         if operation.verb == "remove" or isinstance(operation, AddressOperation):
             return STALE
-        if isinstance(operation, NeighbourOperation):
-            address = operation.rows[failure.row][0]
-            return NeighbourKey(names[operation.ifindex], address)
-        if isinstance(operation, FdbOperation):
-            return FdbKey(names[operation.ifindex], operation.rows[failure.row][0])
+        if isinstance(operation, NeighbourOperation | FdbOperation):
+            device, address = names.get(operation.ifindex), operation.rows[failure.row][0]
+            if device is None:
+                return STALE  # it was remade meanwhile
+            if isinstance(operation, FdbOperation):
+                return FdbKey(device, address)
+            return NeighbourKey(device, address)
         address, length = operation.rows[failure.row][0][:2]
         return RouteKey(address, length)
