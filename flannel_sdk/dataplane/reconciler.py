@@ -103,7 +103,12 @@ class Reconciler:
         async with self._lock:
             await self._view.listen()
             again, self._unsure = self._unsure, True
-            await self._update(iter(changed), removed, full)
+            try:
+                await self._update(iter(changed), removed, full)
+            except BaseException:
+                self._notices.audit = True
+                self._notices.wake.set()
+                raise
             self._unsure = again
         if again:
             await self._repair.audit()
