@@ -151,7 +151,7 @@ class Repair:
         """Seconds between an audit and the one that looks for what it did not hear."""
         if self._bulk_audits < 2:
             return 0.0
-        return min(_BULK_PAUSE * 2 ** (self._bulk_audits - 2), _LONGEST_BULK_PAUSE)
+        return min(_BULK_PAUSE * 2.0 ** (self._bulk_audits - 2), _LONGEST_BULK_PAUSE)
 
     async def _repair_node(self) -> None:
         """Bring back devices and addresses; a problem is kept and tried again."""
@@ -235,7 +235,7 @@ class Repair:
         """Write the keys that somebody changed, or that failed, and may be written now."""
         failed = self._outcomes.failed
         keys = self.fights.admit(dict.fromkeys([*touched, *self.fights.due()]))
-        retried = failed.due()
+        retried = [key for key in failed.due() if key != STALE]
         changes = Changes()
         for key in dict.fromkeys([*retried, *keys]):
             item = self._desired.find(key)
@@ -243,13 +243,24 @@ class Repair:
                 failed.succeeded(key)
                 continue
             changes.add(item)
-        doubled, self._notices.doubled = self._notices.doubled, []
+        doubled = [
+            FdbOperation("remove", index, [(mac, to)])
+            for index, mac, to in self._notices.doubled
+            if not self._is_wanted(index, mac, to)
+        ]
+        self._notices.doubled = []
         pipeline = Pipeline(self._kernel)
         await pipeline.send(self._lowering.pathfinders(changes.routes))
         await pipeline.send(self._lowering.operations(changes, None))
-        await pipeline.send(
-            [FdbOperation("remove", index, [(mac, to)]) for index, mac, to in doubled]
-        )
+        await pipeline.send(doubled)
         for key in keys:
             self._outcomes.count({key.kind: 1})
         await self._outcomes.settle(pipeline, retried)
+
+    def _is_wanted(self, index: int, mac: bytes, destination: bytes) -> bool:
+        """True if an entry that a notice took for another's is ours by now."""
+        return any(
+            table.rows.get(mac) == destination
+            for device, table in self._desired.fdb.items()
+            if self._lowering.indexes.get(device) == index
+        )
