@@ -43,6 +43,12 @@ class Backoff(Generic[K]):
         now = self._clock()
         return [key for key, entry in self.entries.items() if entry.due <= now]
 
+    def hasten(self) -> None:
+        """Make all due now: what they failed for may have changed."""
+        now = self._clock()
+        for entry in self.entries.values():
+            entry.due = min(entry.due, now)
+
     def next(self) -> float | None:
         """Time of the earliest, None if there is none."""
         return min((entry.due for entry in self.entries.values()), default=None)

@@ -45,6 +45,8 @@ class NoticeSorter:
         """A device of interest changed."""
         self.node = False
         """An address of a device of ours changed."""
+        self.retry = False
+        """A device of interest has an address more: what was refused may go now."""
 
     def take(self, notices: Sequence[Notice]) -> None:
         """Sort some notices and wake the repair if there is something to do."""
@@ -62,7 +64,9 @@ class NoticeSorter:
             else:
                 self.overrun = True
                 self.underlay.set()
-        if self.dirty or self.audit or self.overrun or self.links or self.node or self.doubled:
+        if self.audit or self.overrun or self.links or self.node or self.retry:
+            self.wake.set()
+        if self.dirty or self.doubled:
             self.wake.set()
 
     def _device(self, index: int) -> str | None:
@@ -130,6 +134,7 @@ class NoticeSorter:
         if device is not None and not notice.present and len(notice.address) == 4:
             # With the last address of a device the kernel drops its routes, without a word.
             self.audit = True
+        self.retry = self.retry or (device is not None and notice.present)
         if device in self._ownership.devices:
             self.node = True
         else:

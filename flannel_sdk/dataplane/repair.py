@@ -35,6 +35,8 @@ _CALM = 10.0
 """Seconds in which so many of either are made without delay."""
 _AUDIT_PAUSE = 1.0
 """Seconds at least between two audits because of lost notices."""
+_LINGER = 0.05
+"""Seconds in which refused objects gather to be tried again together."""
 _BULK_PAUSE = 0.5
 _LONGEST_BULK_PAUSE = 10.0
 """Seconds between audits that had much to write each: it does not stay, or is refused."""
@@ -87,9 +89,13 @@ class Repair:
 
     async def wait_for_work(self) -> None:
         """Return when there may be something to do."""
+        refused = self._outcomes.failed.next()
         times = (
-            self.audit_at, self._outcomes.failed.next(), self.fights.next(), self._troubles.next(),
-        )  # fmt: skip
+            self.audit_at,
+            None if refused is None else refused + _LINGER,
+            self.fights.next(),
+            self._troubles.next(),
+        )
         try:
             async with asyncio.timeout_at(min(time for time in times if time is not None)):
                 await self._notices.wake.wait()
@@ -116,6 +122,9 @@ class Repair:
         if notices.overrun:
             notices.overrun = False
             self.audit_at = min(self.audit_at, self._last_audit + _AUDIT_PAUSE)
+        if notices.retry:
+            notices.retry = False
+            self._outcomes.failed.hasten()
         if notices.unheard:
             notices.unheard = False
             self.audit_at = min(self.audit_at, self._last_audit + self._bulk_pause())

@@ -93,3 +93,13 @@ async def test_a_socket_that_fails_is_a_refusal_of_the_kernel(netns: Namespace) 
         kernel._requests.close()
         with pytest.raises(KernelRefused, match="cannot change the data plane: Bad file"):
             await made.update(direct(2, "192.168.0.9"), full=True)
+
+
+async def test_what_waited_for_an_address_comes_back_with_it(netns: Namespace) -> None:
+    add_underlay(netns)
+    async with reconciler(netns, running=True, ownership=UNDERLAY_ONLY) as made:
+        await made.update(direct(3, "192.168.0.9"), full=True)
+        await asyncio.to_thread(netns.ip, "address delete 192.168.0.1/16 dev eth0")
+        await asyncio.sleep(4)  # until the next try is seconds away
+        await asyncio.to_thread(netns.ip, "address add 192.168.0.1/16 dev eth0")
+        await eventually(lambda: len(routes(netns)) == 3, 0.5)

@@ -126,3 +126,27 @@ def test_a_late_notice_of_our_own_entry_does_not_remove_it() -> None:
         task.cancel()
 
     virtual_time.run(main())
+
+
+def test_thousands_of_refused_objects_are_tried_again_together() -> None:
+    async def main() -> None:
+        kernel = FakeKernel()
+        made = Reconciler(kernel, OWNERSHIP)
+        await made.set_node(NODE)
+        kernel.fault = lambda name: errno.EBUSY if name.startswith("put") else None
+        turns = 0
+        work = made._repair.work
+
+        async def counted() -> None:
+            nonlocal turns
+            turns += 1
+            await work()
+
+        made._repair.work = counted  # type: ignore[method-assign]  # only counts
+        await made.update((neighbour(number) for number in range(1, 1001)), full=True)
+        task = asyncio.create_task(made.run())
+        await asyncio.sleep(60)
+        assert turns <= 500
+        task.cancel()
+
+    virtual_time.run(main())
