@@ -90,12 +90,14 @@ class Repair:
     async def wait_for_work(self) -> None:
         """Return when there may be something to do."""
         refused = self._outcomes.failed.next()
-        times = (
+        times: tuple[float | None, ...] = (
             self.audit_at,
             None if refused is None else refused + _LINGER,
             self.fights.next(),
             self._troubles.next(),
         )
+        if "kernel" in self._troubles.entries:
+            times = times[-1:]  # whatever else is due would be refused as well
         try:
             async with asyncio.timeout_at(min(time for time in times if time is not None)):
                 await self._notices.wake.wait()

@@ -150,3 +150,33 @@ def test_thousands_of_refused_objects_are_tried_again_together() -> None:
         task.cancel()
 
     virtual_time.run(main())
+
+
+@pytest.mark.parametrize("refused", [0, 3])
+def test_a_kernel_that_cannot_be_read_is_asked_ever_later(refused: int) -> None:
+    async def main() -> None:
+        kernel = FakeKernel()
+        made = Reconciler(kernel, OWNERSHIP)
+        await made.set_node(NODE)
+        reads = 0
+
+        def fault(name: str) -> int | None:
+            nonlocal reads
+            reads += name == "routes"
+            if reads > 500:
+                raise AssertionError("it is asked over and over")
+            return errno.EBUSY if name in ("routes", "put neighbour") else None
+
+        await made.update([], full=True)
+        kernel.fault = fault
+        await made.update((neighbour(number) for number in range(refused)), full=False)
+        task = asyncio.create_task(made.run())
+        await asyncio.sleep(200)
+        assert not task.done()
+        assert reads >= 10
+        kernel.fault = lambda _: None
+        await asyncio.sleep(10)
+        assert made.status()["failed"] == {"count": 0, "reasons": {}}
+        task.cancel()
+
+    virtual_time.run(main())
