@@ -96,9 +96,24 @@ class RequestSocket:
                 sum(map(len, batch[part : part + _DATAGRAM]))
                 for part in range(0, len(batch), _DATAGRAM)
             ]
-            send_all(self._socket, data, lengths)
-            self._collect(first + start + len(batch) - 1, refused)
+            try:
+                send_all(self._socket, data, lengths)
+                self._collect(first + start + len(batch) - 1, refused)
+            except OSError:
+                self._discard()
+                raise
         return refused
+
+    def _discard(self) -> None:
+        """Read what is left of a batch that broke off: the next may use the same numbers."""
+        lost = True
+        while lost:
+            lost = False
+            try:
+                while self._socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT):
+                    pass
+            except OSError as error:
+                lost = error.errno == errno.ENOBUFS
 
     def _collect(self, last: int, refused: list[Answer]) -> None:
         while True:

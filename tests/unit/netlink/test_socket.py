@@ -178,3 +178,12 @@ def test_an_interrupted_dump_is_told_after_it_was_read(requests: RequestSocket) 
                 message(c.RTM_GETADDR, c.NLM_F_REQUEST | c.NLM_F_DUMP, 1, bytes(8)), 1, parser
             )
     assert len(parser.found) == 1
+
+
+def test_answers_that_were_lost_are_not_taken_for_those_of_the_next_batch(
+    requests: RequestSocket,
+) -> None:
+    requests._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # room for a few
+    with pytest.raises(OSError, match="No buffer space"):
+        requests.send([address(1 + n, n, NOWHERE) for n in range(500)], 1)
+    assert requests.send([address(1 + n, n) for n in range(3)], 1) == []
