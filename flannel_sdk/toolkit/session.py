@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import NamedTuple
 
@@ -24,10 +24,10 @@ async def open_kernel(netns: str | None, ownership: Ownership) -> AsyncIterator[
     """Sockets and a thread in ``netns`` (``BackendContext.netns``), freed at the end of the block.
 
     Leaving the block leaves the data plane as it is. PrivilegeError without CAP_NET_ADMIN;
-    KernelRefused, which heals when the other ends, where another agent holds a device of ours:
-    each would take the other's peers for stale.
+    KernelRefused, which heals when the other ends, where another agent holds a device or network of
+    ours: each would take the other's peers for stale.
     """
-    with await asyncio.to_thread(run_in_netns, netns, lambda: _hold(ownership.devices)):
+    with await asyncio.to_thread(run_in_netns, netns, lambda: _hold(ownership)):
         kernel = LinuxKernel(netns)
         try:
             yield KernelSession(kernel, Reconciler(kernel, ownership))
@@ -35,22 +35,23 @@ async def open_kernel(netns: str | None, ownership: Ownership) -> AsyncIterator[
             await kernel.aclose()
 
 
-def _hold(devices: Iterable[str]) -> ExitStack:
-    """Hold devices of the calling thread's namespace until closed.
+def _hold(ownership: Ownership) -> ExitStack:
+    """Hold devices and networks in the calling thread's namespace until closed.
 
     An abstract socket is a lock that belongs to a network namespace, and ends with its process.
     """
     with ExitStack() as held:
-        for device in sorted(devices):
+        networks = (f"the network {network}" for network in ownership.networks)
+        for subject in [*sorted(ownership.devices), *networks]:
             lock = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             try:
-                lock.bind(f"\0flannel-sdk device {device}")
+                lock.bind(f"\0flannel-sdk agent of {subject}")
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 raise KernelRefused(
-                    f"another agent serves {device} in this network namespace: stop it, "
-                    "or give this network another VNI",
+                    f"another agent serves {subject} in this network namespace: stop it, "
+                    "or give this network another range and VNI",
                     errno.EBUSY,
                 ) from error
         return held.pop_all()

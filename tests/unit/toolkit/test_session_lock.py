@@ -6,6 +6,7 @@ import pytest
 
 from flannel_sdk.dataplane import Ownership
 from flannel_sdk.errors import KernelRefused
+from flannel_sdk.model import Prefix
 from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.toolkit import open_kernel
 
@@ -42,3 +43,11 @@ async def test_what_was_held_is_free_where_a_later_device_is_not(netns: Namespac
                 pass
         async with open_kernel(netns.path, Ownership(frozenset({"flannel.0"}), ())):
             pass
+
+
+async def test_a_network_without_a_device_of_its_own_has_one_agent_too(netns: Namespace) -> None:
+    routes_only = Ownership(frozenset(), (Prefix.parse("10.5.0.0/16"),))
+    async with open_kernel(netns.path, routes_only):
+        with pytest.raises(KernelRefused, match=r"another agent serves the network 10\.5\.0\.0/16"):
+            async with open_kernel(netns.path, routes_only):
+                pass
