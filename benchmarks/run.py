@@ -32,6 +32,7 @@ from flannel_sdk.netns import run_in_netns
 
 CONFIG = '{"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}'
 Percentiles = tuple[float, float]
+ROUNDS = 3
 SIZES = (100, 1_000, 10_000, 50_000)
 
 
@@ -55,37 +56,41 @@ class Figures:
     peak_rss_mib: float
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a daemon with nothing in the kernel, and the floor measured beside it."""
+
+    floor: float
+    floor_with_nexthops: float
+    start_to_kernel: float
+    snapshot_to_kernel: float
+
+
 def measure(peers: int, events: int) -> Figures:
-    """All figures of one size."""
-    with (
-        tempfile.TemporaryDirectory(prefix="flannel-bench-") as folder,
-        fresh_node(Path(folder)) as node,
-    ):
-        put_config(node)
-        table = PeerTable(node.store)
-        table.fill(peers)
+    """All figures of one size; those of a start are medians of several."""
+    starts = [measure_start(peers) for _ in range(ROUNDS)]
+
+    def middle(field: str) -> float:
+        return statistics.median(float(getattr(start, field)) for start in starts)
+
+    with full_node(peers) as (node, table):
         with running(node) as daemon:
-            first = daemon.wait_settled(peers)
-            begin, end = first["feed"]["convergence"]["first"]
-            start_to_kernel = end - daemon.started_at
+            daemon.wait_settled(peers)
         with running(node) as daemon:
             again = daemon.wait_settled(peers)
             restart = again["feed"]["convergence"]["first"][1] - daemon.started_at
-            written = int(again["dataplane"]["written"])
-            latencies = event_latencies(node, table, peers + 1, events)
+            added, changed, removed = event_latencies(node, table, peers + 1, events)
             flushed = repair_after(node, daemon, peers, lambda: flush(node, peers))
             deleted = repair_after(node, daemon, peers, lambda: node.ip("link del flannel.1"))
             peak = daemon.peak_rss()
-        table.close()
-        added, changed, removed = latencies
         return Figures(
             peers=peers,
-            floor=floor(peers, 256),
-            floor_with_nexthops=floor(peers, 256, Layout.NEXTHOP),
-            start_to_kernel=start_to_kernel,
-            snapshot_to_kernel=end - begin,
+            floor=middle("floor"),
+            floor_with_nexthops=middle("floor_with_nexthops"),
+            start_to_kernel=middle("start_to_kernel"),
+            snapshot_to_kernel=middle("snapshot_to_kernel"),
             restart=restart,
-            restart_written=written,
+            restart_written=int(again["dataplane"]["written"]),
             added_ms=added,
             changed_ms=changed,
             removed_ms=removed,
@@ -94,6 +99,31 @@ def measure(peers: int, events: int) -> Figures:
             device_deleted=deleted,
             peak_rss_mib=peak,
         )
+
+
+def measure_start(peers: int) -> Start:
+    """Floor, start, floor: what the machine does to one it does to the others."""
+    with full_node(peers) as (node, _):
+        nexthops = floor(peers, 256, Layout.NEXTHOP)
+        with running(node) as daemon:
+            begin, end = daemon.wait_settled(peers)["feed"]["convergence"]["first"]
+            return Start(floor(peers, 256), nexthops, end - daemon.started_at, end - begin)
+
+
+@contextmanager
+def full_node(peers: int) -> Iterator[tuple[Node, PeerTable]]:
+    """A fresh node and a store with ``peers`` peers in it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="flannel-bench-") as folder,
+        fresh_node(Path(folder)) as node,
+    ):
+        put_config(node)
+        table = PeerTable(node.store)
+        table.fill(peers)
+        try:
+            yield node, table
+        finally:
+            table.close()
 
 
 @contextmanager
