@@ -61,6 +61,7 @@ class NodeAgent:
         self._options = options or AgentOptions()
         self._backends = backends
         self._registered = asyncio.Event()
+        self._converged = asyncio.Event()
         self._config: NetworkConfig | None = None
         self._interface: ExternalInterface | None = None
         self._keeper: LeaseKeeper | None = None
@@ -95,6 +96,10 @@ class NodeAgent:
         await self._registered.wait()
         assert self._network is not None
         return self._network
+
+    async def wait_converged(self) -> None:
+        """Return once the peers of a first snapshot are in the kernel; waits for ever as above."""
+        await self._converged.wait()
 
     async def _join(self) -> None:
         store = self._store
@@ -173,9 +178,14 @@ class NodeAgent:
             # Whoever reads subnet.env because we say "running" should not find an old one.
             await asyncio.wait([publishing], timeout=_PUBLISH_SECONDS)
             running = tasks.create_task(self._run_network(network, feed), name="network")
+            converging = tasks.create_task(self._note_convergence(feed), name="convergence")
             await keeper.subnets_changed(network.lease.subnets)
-            for task in (watching, running, publishing):
+            for task in (watching, running, publishing, converging):
                 task.cancel()
+
+    async def _note_convergence(self, feed: LeaseFeed) -> None:
+        await feed.wait_converged()
+        self._converged.set()
 
     async def _follow(self, feed: LeaseFeed) -> None:
         backoff = Backoff()

@@ -1,5 +1,6 @@
 """How long the store's news takes until it holds in the kernel."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -13,6 +14,8 @@ class Convergence:
         self._last: float | None = None
         self._longest = 0.0
         self._count = 0
+        self.reached = asyncio.Event()
+        """Set when news held in the kernel for the first time."""
 
     def told(self, received_at: float) -> None:
         """News that readers do not hold yet arrived at ``received_at`` (monotonic; 0 means now)."""
@@ -30,6 +33,7 @@ class Convergence:
         self._longest = max(self._longest, self._last)
         self._count += 1
         self._oldest = None
+        self.reached.set()
 
     def status(self) -> Mapping[str, object]:
         """JSON-ready, in seconds; ``first`` holds two points of CLOCK_MONOTONIC."""

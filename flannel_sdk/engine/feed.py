@@ -72,6 +72,10 @@ class LeaseFeed:
             and all(consumer.idle for consumer in self._consumers)
         )
 
+    async def wait_converged(self) -> None:
+        """Return once all that the first snapshot told holds in the kernel."""
+        await self._convergence.reached.wait()
+
     @property
     def pending(self) -> bool:
         """True if a reader has something to read."""

@@ -138,6 +138,7 @@ async def test_the_way_from_the_store_to_the_backend_and_subnet_env(tmp_path: Pa
         async with running(agent):
             await agent.wait_registered()
             await eventually(lambda: agent.status()["state"] == "running", "running")
+            await asyncio.wait_for(agent.wait_converged(), 5)
             assert backend.events == ["interface eth7", "get recording", "register", "run"]
             assert set(backend.peers) == {other.subnets}
             text = (tmp_path / "subnet.env").read_text()
