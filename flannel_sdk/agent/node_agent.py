@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 from flannel_sdk.agent.options import AgentOptions
-from flannel_sdk.engine.backoff import Backoff, Complaint, retry
+from flannel_sdk.engine.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.engine.task_groups import single_error
@@ -188,26 +188,21 @@ class NodeAgent:
         self._converged.set()
 
     async def _follow(self, feed: LeaseFeed) -> None:
-        backoff = Backoff()
-        complaint = Complaint(_log, f"watching the leases in {self._store.name}")
+        trouble = Trouble(_log, f"watching the leases in {self._store.name}")
         while True:
             try:
                 async with aclosing(self._store.watch_leases()) as items:
                     async for item in items:
-                        backoff.reset()
-                        complaint.healed()
+                        trouble.over()
                         feed.apply(item)
                 raise StoreUnavailable("the watch ended")
             except PermanentError:
                 raise
             except Exception as error:  # also a store's defect, which must not end the agent
-                delay = backoff.next_delay()
-                complaint.failed(error, delay)
-                await asyncio.sleep(delay)
+                await trouble.wait_out(error)
 
     async def _run_network(self, network: Network, feed: LeaseFeed) -> None:
-        backoff = Backoff()
-        complaint = Complaint(_log, "the data plane stopped")
+        trouble = Trouble(_log, "the data plane stopped")
         while True:
             started = time.monotonic()
             problem: Exception
@@ -220,10 +215,8 @@ class NodeAgent:
                 problem = error
             self._failures += 1
             if time.monotonic() - started >= RAN_WELL_SECONDS:
-                backoff.reset()
-            delay = backoff.next_delay()
-            complaint.failed(problem, delay)
-            await asyncio.sleep(delay)
+                trouble.backoff.reset()
+            await trouble.wait_out(problem)
 
     async def plan(self) -> Sequence[PlannedChange]:
         """What a reconciliation would change in the kernel now; nothing is written.

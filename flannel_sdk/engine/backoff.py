@@ -69,25 +69,40 @@ class Complaint:
         self._is_open = False
 
 
-async def retry(
-    doing: str, operation: Callable[[], Awaitable[T]], backoff: Backoff | None = None
-) -> T:
+class Trouble:
+    """A failure that is waited out: its delays, and what is said of it."""
+
+    def __init__(self, log: logging.Logger, doing: str, backoff: Backoff | None = None) -> None:
+        """``doing`` says in the log what was tried, as a phrase: ``reading the configuration``."""
+        self.backoff = backoff or Backoff()
+        self._complaint = Complaint(log, doing)
+
+    async def wait_out(self, error: Exception) -> None:
+        """Complain of ``error``, unless that was done just now, and sleep until the next try."""
+        delay = self.backoff.next_delay()
+        self._complaint.failed(error, delay)
+        await asyncio.sleep(delay)
+
+    def over(self) -> None:
+        """It works: start from the first delay again, and say so if a failure was logged."""
+        self.backoff.reset()
+        self._complaint.healed()
+
+
+async def retry(doing: str, operation: Callable[[], Awaitable[T]]) -> T:
     """The first result of ``operation``; a PermanentError is raised, what may heal is waited out.
 
-    So is a plugin's defect, which is logged with its trace: it must not end an agent. ``doing``
-    says in the log what was tried, as a phrase: ``reading the network configuration``.
+    So is a plugin's defect, which is logged with its trace: it must not end an agent. ``doing`` is
+    as for ``Trouble``.
     """
-    backoff = backoff or Backoff()
-    complaint = Complaint(_log, doing)
+    trouble = Trouble(_log, doing)
     while True:
         try:
             result = await operation()
         except PermanentError:
             raise
         except Exception as error:
-            delay = backoff.next_delay()
-            complaint.failed(error, delay)
-            await asyncio.sleep(delay)
+            await trouble.wait_out(error)
         else:
-            complaint.healed()
+            trouble.over()
             return result

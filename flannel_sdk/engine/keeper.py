@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from flannel_sdk.engine.backoff import Backoff, Complaint, retry
+from flannel_sdk.engine.backoff import Backoff, Trouble, retry
 from flannel_sdk.errors import LeaseLost, PermanentError, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import Lease, LeaseAttrs, LeaseGone, Subnets, encode_attrs
@@ -120,7 +120,7 @@ class LeaseKeeper:
 
     async def _renew(self) -> None:
         backoff = Backoff(first=FIRST_RENEWAL_RETRY, limit=60.0)
-        complaint = Complaint(_log, f"renewing the lease in {self._store.name}")
+        trouble = Trouble(_log, f"renewing the lease in {self._store.name}", backoff)
         while True:
             lease = self.lease
             try:
@@ -132,28 +132,24 @@ class LeaseKeeper:
                 raise
             except Exception as error:  # also a store's defect, which must not end the agent
                 self._last_error = str(error)
-                delay = backoff.next_delay()
-                complaint.failed(error, delay)
-                await asyncio.sleep(delay)
+                await trouble.wait_out(error)
             else:
                 self._last_error = None
                 self._renewals += 1
                 if self.lease is lease:
                     self._set(renewed)
-                complaint.healed()
+                trouble.over()
                 return
 
     async def _guard(self) -> None:
         """Notice at once that the store's entry is gone or somebody else's."""
-        backoff = Backoff()
-        complaint = Complaint(_log, f"watching our lease in {self._store.name}")
+        trouble = Trouble(_log, f"watching our lease in {self._store.name}")
         while True:
             lease = self.lease
             try:
                 async with aclosing(self._store.watch_lease(lease)) as states:
                     async for state in states:
-                        backoff.reset()
-                        complaint.healed()
+                        trouble.over()
                         if self.lease.subnets != lease.subnets:
                             break
                         if isinstance(state, LeaseGone):
@@ -166,9 +162,7 @@ class LeaseKeeper:
             except PermanentError:
                 raise
             except Exception as error:  # also a store's defect, which must not end the agent
-                delay = backoff.next_delay()
-                complaint.failed(error, delay)
-                await asyncio.sleep(delay)
+                await trouble.wait_out(error)
 
     async def _take_over(self, found: Lease) -> None:
         """Take the entry's expiry and revision; what it publishes stays what our backend said."""
