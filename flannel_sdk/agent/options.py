@@ -11,7 +11,6 @@ from flannel_sdk.hostnet.external_interface import InterfaceRequest
 from flannel_sdk.interfaces import SubnetManager
 
 DEFAULT_SUBNET_FILE = Path("/run/flannel/subnet.env")
-DEFAULT_STATUS_SOCKET = Path("/run/flannel/flannel-sdk.sock")
 
 
 @dataclass(frozen=True, slots=True)

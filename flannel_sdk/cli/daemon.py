@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent, open_store
-from flannel_sdk.agent.options import DEFAULT_STATUS_SOCKET, DEFAULT_SUBNET_FILE
+from flannel_sdk.agent.options import DEFAULT_SUBNET_FILE
+from flannel_sdk.cli.status import DEFAULT_STATUS_SOCKET
 from flannel_sdk.cli.store_arguments import add_store_arguments, store_values
 from flannel_sdk.errors import ConfigError
 from flannel_sdk.interfaces import SubnetManager

@@ -1,6 +1,5 @@
 """Network namespaces for tests: made fresh, named ``flt-...``, removed again also after a crash."""
 
-import asyncio
 import itertools
 import os
 import subprocess
@@ -40,10 +39,6 @@ class Namespace:
     def exec(self, command: str) -> str:
         """Run any command in here; its output."""
         return run(f"ip netns exec {self.name} {command}")
-
-    async def ip_async(self, command: str) -> str:
-        """Like ``ip``, without blocking the event loop."""
-        return await asyncio.to_thread(self.ip, command)
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a function in a thread of its own that is in here (sockets it opens stay in here)."""
