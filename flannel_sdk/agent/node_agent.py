@@ -8,10 +8,9 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 from flannel_sdk.agent.options import AgentOptions
-from flannel_sdk.engine.backoff import Trouble, retry
+from flannel_sdk.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.engine.keeper import LeaseKeeper
-from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
 from flannel_sdk.hostnet.external_interface import find_external_interface
 from flannel_sdk.hostnet.subnet_file import (
@@ -30,6 +29,7 @@ from flannel_sdk.interfaces import (
     SupportsStatus,
 )
 from flannel_sdk.model import ExternalInterface, Lease, NetworkConfig, Subnets
+from flannel_sdk.task_groups import single_error
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
 from flannel_sdk import __version__
-from flannel_sdk.engine.task_groups import leaves
 from flannel_sdk.errors import FlannelError
+from flannel_sdk.task_groups import leaves
 
 PROGRAM = "flannel-sdk"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from flannel_sdk.engine.backoff import Backoff, Trouble, retry
+from flannel_sdk.backoff import Backoff, Trouble, retry
 from flannel_sdk.errors import LeaseLost, PermanentError, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import Lease, LeaseAttrs, LeaseGone, Subnets, encode_attrs

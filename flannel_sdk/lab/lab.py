@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Self
 
 from flannel_sdk.engine.discovery import load_backend_plugin
-from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.lab.cleanup import Removed, clean_up
 from flannel_sdk.lab.daemon import (
     DaemonCommand,
@@ -28,6 +27,7 @@ from flannel_sdk.lab.spec import LabSpec
 from flannel_sdk.lab.state import LabState, NodeRecord, claim_directory, load_state, save_state
 from flannel_sdk.lab.store import put_network_config
 from flannel_sdk.lab.topology import attach_pod, make_nodes, make_underlay, remove_namespaces
+from flannel_sdk.task_groups import single_error
 
 Progress = Callable[[str], None]
 """Told what happens next, in a few words for people."""

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.lab.iproute import ip_batch
 from flannel_sdk.lab.names import POD_BRIDGE, UNDERLAY_LINK, LabNames, netns_path
 from flannel_sdk.lab.spec import LabSpec
 from flannel_sdk.model import Family, IPAddress, Prefix
 from flannel_sdk.netns import run_in_netns
+from flannel_sdk.task_groups import single_error
 
 _POD_LINK = "veth-pod"
 _BRIDGE_OPTIONS = "forward_delay 0 mcast_snooping 0"

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 from flannel_sdk.dataplane import Device, InterfaceAddress, KernelObject, Ownership, PeerObject
-from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.errors import MalformedEntry, RetryableError
 from flannel_sdk.interfaces import BackendContext, PeerFeed, PlannedChange
 from flannel_sdk.model import ByFamily, Lease, PeerUpdate, Prefix, Subnets
+from flannel_sdk.task_groups import single_error
 from flannel_sdk.toolkit.refusals import Refusals
 from flannel_sdk.toolkit.session import KernelSession, open_kernel
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flannel_sdk.engine.task_groups import single_error
 from flannel_sdk.errors import KernelRefused, PrivilegeError
+from flannel_sdk.task_groups import single_error
 
 
 def fail(*errors: Exception) -> None:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from flannel_sdk.engine.backoff import Backoff, Complaint
+from flannel_sdk.backoff import Backoff, Complaint
 from flannel_sdk.errors import StoreUnavailable
 
 DOWN = StoreUnavailable("the store is down")
@@ -22,7 +22,7 @@ def test_what_fails_and_heals_all_the_time_is_said_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("flannel_sdk.engine.backoff.time.monotonic", lambda: now)
+    monkeypatch.setattr("flannel_sdk.backoff.time.monotonic", lambda: now)
     caplog.set_level(logging.INFO)
     complaint = Complaint(logging.getLogger("test"), "watching")
     for _ in range(120):
