@@ -19,6 +19,7 @@ from flannel_sdk.model.lease import (
 )
 from flannel_sdk.model.lease_json import decode_attrs, encode_attrs
 from flannel_sdk.model.options import BackendOptions
+from flannel_sdk.model.secret import Secret
 from flannel_sdk.model.subnet_key import format_subnet_key, parse_subnet_key
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "NetworkConfig",
     "PeerUpdate",
     "Prefix",
+    "Secret",
     "SubnetPool",
     "Subnets",
     "choose_subnets",
