@@ -1,0 +1,15 @@
+"""Errors of the etcd client, each also one of flannel_sdk's classes."""
+
+from flannel_sdk.errors import StoreUnavailable
+
+
+class Compacted(StoreUnavailable):
+    """The history before ``revision`` is gone: list again, compare, and watch from that list on."""
+
+    def __init__(self, message: str, revision: int) -> None:
+        super().__init__(message)
+        self.revision = revision
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """A write may have taken effect, or may still: read before writing again."""
