@@ -9,8 +9,8 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
-from flannel_sdk_etcd.endpoints import Endpoint
 from flannel_sdk.errors import FlannelError
+from flannel_sdk_etcd.endpoints import Endpoint
 
 
 class Method(Enum):

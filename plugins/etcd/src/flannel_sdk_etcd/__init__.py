@@ -1,0 +1,38 @@
+"""The etcd store: flannel's leases and configuration on an etcd v3 cluster.
+
+Importing it loads neither grpc nor protobuf; ``EtcdSubnetManager`` does when it is first asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from flannel_sdk_etcd.options import EtcdOptions
+
+if TYPE_CHECKING:
+    from flannel_sdk.interfaces import SubnetManager
+    from flannel_sdk_etcd.manager import EtcdSubnetManager as EtcdSubnetManager
+
+__all__ = ["EtcdOptions", "EtcdSubnetManager", "plugin"]
+
+
+class EtcdPlugin:
+    """What the entry points name; imports the rest only when a store is opened."""
+
+    contract_version = 1
+    options_type: type = EtcdOptions
+
+    def open(self, options: EtcdOptions) -> "SubnetManager":
+        """See SubnetManagerPlugin."""
+        from flannel_sdk_etcd.manager import EtcdSubnetManager
+
+        return EtcdSubnetManager(options)
+
+
+plugin = EtcdPlugin()
+
+
+def __getattr__(name: str) -> object:
+    if name == "EtcdSubnetManager":
+        from flannel_sdk_etcd.manager import EtcdSubnetManager
+
+        return EtcdSubnetManager
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
