@@ -28,7 +28,7 @@ from flannel_sdk.interfaces import (
     SupportsPlan,
     SupportsStatus,
 )
-from flannel_sdk.model import ExternalInterface, Lease, NetworkConfig, Subnets
+from flannel_sdk.model import UNKNOWN_EXPIRY, ExternalInterface, Lease, NetworkConfig, Subnets
 from flannel_sdk.task_groups import single_error
 
 _log = logging.getLogger(__name__)
@@ -271,7 +271,8 @@ def _lease_facts(lease: Lease) -> Mapping[str, object]:
         "public_ips": [str(address) for _, address in lease.attrs.public_ips.items_by_family()],
         "backend": lease.attrs.backend_type,
         "backend_data": [data for _, data in lease.attrs.backend_data.items_by_family()],
-        "expires_at": lease.expires_at,
+        "expires_at": None if lease.expires_at == UNKNOWN_EXPIRY else lease.expires_at,
+        "permanent": lease.expires_at is None,
     }
 
 

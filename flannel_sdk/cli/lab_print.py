@@ -45,7 +45,7 @@ def print_leases(reports: Sequence[NodeReport]) -> None:
     print_table(
         ["node", "public IP", "subnet", "pod", Column("MTU", right=True), "expires"],
         [
-            (report.node, underlay, subnet, pod, report.mtu, remaining(report.lease_expires))
+            (report.node, underlay, subnet, pod, report.mtu, _lease_end(report))
             for report in reports
             for underlay, subnet, pod in _by_family(report)
         ],
@@ -101,6 +101,10 @@ def print_step(text: str) -> None:
 def duration(seconds: float) -> str:
     """``8 ms`` or ``1.3 s``."""
     return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _lease_end(report: NodeReport) -> str:
+    return remaining(report.lease_expires, permanent=report.lease_permanent)
 
 
 def _range(matrix: Matrix, family: Family) -> str:

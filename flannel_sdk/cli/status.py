@@ -79,7 +79,7 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
         rows.append(("underlay", f"{interface['name']} ({_joined(interface['public_ips'])})"))
     if lease:
         rows.append(("subnets", _joined(lease["subnets"])))
-        rows.append(("lease ends", remaining(cast("float | None", lease["expires_at"]))))
+        rows.append(("lease ends", _lease_end(lease)))
         rows.append(("MTU", answer.get("mtu")))
     if keeper:
         rows.append(("lease lost and retaken", keeper["reacquisitions"]))
@@ -95,6 +95,11 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
         rows.append(("failed in the kernel", _counted(_facts(failed, "reasons")) or 0))
         rows.append(("repaired in the kernel", _counted(_facts(plane, "repaired")) or 0))
     return rows
+
+
+def _lease_end(lease: Mapping[str, object]) -> str:
+    expires_at = cast("float | None", lease["expires_at"])
+    return remaining(expires_at, permanent=bool(lease["permanent"]))
 
 
 def _facts(facts: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -44,10 +44,15 @@ def print_json(value: object, *, file: TextIO | None = None) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False), file=file)
 
 
-def remaining(expires_at: float | None) -> str:
-    """When a Unix time comes: ``in 23 h``, ``in 5 min``, ``expired``; ``never`` for None."""
-    if expires_at is None:
+def remaining(expires_at: float | None, *, permanent: bool) -> str:
+    """When a lease ends: ``in 23 h``, ``in 5 min``, ``expired``, ``never``, ``unknown``.
+
+    ``expires_at`` is a Unix time; None where it is not known, or there is none.
+    """
+    if permanent:
         return "never"
+    if expires_at is None:
+        return "unknown"
     seconds = expires_at - time.time()
     if seconds < 0:
         return "expired"

@@ -10,7 +10,14 @@ from dataclasses import replace
 from flannel_sdk.backoff import Backoff, Trouble, retry
 from flannel_sdk.errors import LeaseLost, PermanentError, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager
-from flannel_sdk.model import Lease, LeaseAttrs, LeaseGone, Subnets, encode_attrs
+from flannel_sdk.model import (
+    UNKNOWN_EXPIRY,
+    Lease,
+    LeaseAttrs,
+    LeaseGone,
+    Subnets,
+    encode_attrs,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +26,9 @@ LONGEST_SLEEP = 60.0
 
 FIRST_RENEWAL_RETRY = 1.0
 """Seconds; a renewal that failed has a margin of an hour to succeed in."""
+
+UNKNOWN_EXPIRY_SECONDS = 60.0
+"""A lease of ours whose end the store does not tell is renewed after this: it may be near."""
 
 CALM_SECONDS = 300.0
 """A lease that is lost again, or overwritten again, sooner than this is contested: wait first."""
@@ -82,7 +92,9 @@ class LeaseKeeper:
     def _set(self, lease: Lease) -> None:
         self._lease = lease
         self._renew_at = None
-        if lease.expires_at is not None:
+        if lease.expires_at == UNKNOWN_EXPIRY:
+            self._renew_at = time.time() + UNKNOWN_EXPIRY_SECONDS
+        elif lease.expires_at is not None:
             # A margin as long as the lease itself would renew without a pause.
             margin = min(self._margin, (lease.expires_at - time.time()) / 2)
             self._renew_at = lease.expires_at - margin

@@ -24,6 +24,8 @@ class NodeReport:
     """Bytes; 0 while unknown."""
     lease_expires: float | None
     """Seconds since the epoch; None for a reservation, or while the daemon does not tell."""
+    lease_permanent: bool
+    """True for a reservation."""
     state: str
     """What the daemon says itself, else ``silent``, ``dead`` or ``not started``."""
 
@@ -40,6 +42,8 @@ async def report_nodes(lab: Lab) -> list[NodeReport]:
 async def _report(lab: Lab, node: NodeRecord) -> NodeReport:
     alive = node.process is not None and node.process.alive
     answer = await ask_daemon(lab.files(node.number).status_socket, "status") if alive else None
+    lease = _lease(answer)
+    expires = lease.get("expires_at")
     return NodeReport(
         node=node.number,
         netns=lab.names.node(node.number),
@@ -48,7 +52,8 @@ async def _report(lab: Lab, node: NodeRecord) -> NodeReport:
         subnets=[str(prefix.masked()) for prefix in node.pod_addresses],
         pod=[str(prefix.address) for prefix in node.pod_addresses],
         mtu=node.mtu,
-        lease_expires=_expiry(answer),
+        lease_expires=float(expires) if isinstance(expires, int | float) else None,
+        lease_permanent=lease.get("permanent") is True,
         state=_state(node, alive, answer),
     )
 
@@ -61,7 +66,6 @@ def _state(node: NodeRecord, alive: bool, answer: Mapping[str, object] | None) -
     return "silent" if answer is None else str(answer.get("state", "silent"))
 
 
-def _expiry(answer: Mapping[str, object] | None) -> float | None:
+def _lease(answer: Mapping[str, object] | None) -> Mapping[str, object]:
     lease = (answer or {}).get("lease")
-    expires = lease.get("expires_at") if isinstance(lease, dict) else None
-    return float(expires) if isinstance(expires, int | float) else None
+    return lease if isinstance(lease, dict) else {}

@@ -5,6 +5,7 @@ from flannel_sdk.model.allocation import choose_subnets, compatible, is_same_nod
 from flannel_sdk.model.config import NetworkConfig, SubnetPool
 from flannel_sdk.model.entries import decode_entries, decode_entry
 from flannel_sdk.model.lease import (
+    UNKNOWN_EXPIRY,
     ExternalInterface,
     Lease,
     LeaseAttrs,
@@ -23,6 +24,7 @@ from flannel_sdk.model.secret import Secret
 from flannel_sdk.model.subnet_key import format_subnet_key, parse_subnet_key
 
 __all__ = [
+    "UNKNOWN_EXPIRY",
     "BackendOptions",
     "ByFamily",
     "ExternalInterface",

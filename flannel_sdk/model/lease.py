@@ -1,5 +1,6 @@
 """Leases as frozen values: what a node holds, what it publishes, and how a store reports both."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -7,6 +8,9 @@ from flannel_sdk.model.addresses import ByFamily, Family, IPAddress, Prefix
 
 Subnets = ByFamily[Prefix]
 """The subnet of each family that one lease holds; it identifies the lease, and the peer."""
+
+UNKNOWN_EXPIRY = math.inf
+"""An ``expires_at`` that the store does not tell: the lease ends some time unless it is renewed."""
 
 _NO_DATA: ByFamily[str] = ByFamily()
 
@@ -30,7 +34,10 @@ class Lease:
     subnets: Subnets
     attrs: LeaseAttrs
     expires_at: float | None = None
-    """Unix time in seconds; None for a reservation, which is permanent."""
+    """Unix time in seconds; None for a reservation, which is permanent.
+
+    ``UNKNOWN_EXPIRY`` where the store would have to ask for each lease (etcd, for others' leases).
+    """
     revision: int = 0
     """The store's revision of this entry: for compare-and-set, and informational elsewhere."""
 

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from flannel_sdk.interfaces import (
     SupportsConfigWrite,
 )
 from flannel_sdk.model import (
+    UNKNOWN_EXPIRY,
     ByFamily,
     ExternalInterface,
     IPAddress,
@@ -151,6 +153,25 @@ async def test_the_way_from_the_store_to_the_backend_and_subnet_env(tmp_path: Pa
         async with running(again):
             await again.wait_registered()
             assert backend.lease.subnets == subnet
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "told", "permanent"),
+    [(None, None, True), (UNKNOWN_EXPIRY, None, False), (1e9, 1e9, False)],
+)
+async def test_the_end_of_a_lease_is_told_in_json(
+    expires_at: float | None, told: float | None, permanent: bool
+) -> None:
+    """Python writes infinity as a word that is no JSON."""
+    backend = Recording()
+    async with network() as store:
+        agent = make(store, backend)
+        async with running(agent):
+            await agent.wait_registered()
+            backend.lease = replace(backend.lease, expires_at=expires_at)
+            lease = agent.status()["lease"]
+    assert isinstance(lease, dict)
+    assert (lease["expires_at"], lease["permanent"]) == (told, permanent)
 
 
 async def test_what_can_heal_is_waited_out_and_a_defect_of_a_plugin_too() -> None:

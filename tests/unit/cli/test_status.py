@@ -17,7 +17,7 @@ STATUS = {
     "store": "sqlite:/var/lib/flannel/net.db",
     "backend": "vxlan",
     "interface": {"name": "eth0", "mtu": 1500, "public_ips": ["192.0.2.1"]},
-    "lease": {"subnets": ["10.5.1.0/24"], "expires_at": None},
+    "lease": {"subnets": ["10.5.1.0/24"], "expires_at": None, "permanent": True},
     "mtu": 1450,
     "feed": {"peers": 2, "refused": {"it overlaps": 1}, "malformed": 0},
     "keeper": {"renewals": 1, "reacquisitions": 0},
@@ -53,7 +53,12 @@ def test_status_of_a_daemon_that_just_started() -> None:
     ("seconds", "words"), [(-1, "expired"), (301, "in 5 min"), (86399, "in 24 h")]
 )
 def test_remaining_time_in_words(seconds: float, words: str) -> None:
-    assert remaining(time.time() + seconds) == words
+    assert remaining(time.time() + seconds, permanent=False) == words
+
+
+def test_a_lease_whose_end_is_not_told_is_no_reservation() -> None:
+    assert remaining(None, permanent=False) == "unknown"
+    assert remaining(None, permanent=True) == "never"
 
 
 def serve_once(path: Path, answer: object) -> threading.Thread:

@@ -2,8 +2,11 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -13,6 +16,7 @@ from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.errors import LeaseLost, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager, SupportsConfigWrite
 from flannel_sdk.model import (
+    UNKNOWN_EXPIRY,
     ByFamily,
     IPAddress,
     Lease,
@@ -84,6 +88,27 @@ async def test_a_margin_longer_than_the_lease_does_not_renew_without_a_pause() -
             for _ in range(50):
                 await asyncio.sleep(0)
             assert keeper.status()["renewals"] == 0
+
+
+async def test_a_lease_whose_end_is_not_told_is_renewed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not to know when it ends is no reservation, and no reason to renew without a pause."""
+    monkeypatch.setattr(keeper_module, "UNKNOWN_EXPIRY_SECONDS", 0.05)
+    async with two_stores() as (ours, _):
+        real = ours.renew_lease
+
+        async def vague(lease: Lease) -> Lease:
+            return replace(await real(lease), expires_at=UNKNOWN_EXPIRY)
+
+        monkeypatch.setattr(ours, "renew_lease", vague)
+        keeper = LeaseKeeper(ours)
+        start = time.monotonic()
+        first = await keeper.acquire_lease(attrs())
+        keeper._set(replace(first, expires_at=UNKNOWN_EXPIRY))
+        async with running(keeper):
+            await eventually(lambda: cast("int", keeper.status()["renewals"]) >= 3, "renewals")
+            assert time.monotonic() - start >= 0.15
 
 
 async def test_a_lease_somebody_overwrote_is_left_to_them_and_another_acquired() -> None:
