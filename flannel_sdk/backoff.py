@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from flannel_sdk.errors import FlannelError, PermanentError
@@ -77,11 +78,19 @@ class Trouble:
         self.backoff = backoff or Backoff()
         self._complaint = Complaint(log, doing)
 
-    async def wait_out(self, error: Exception) -> None:
-        """Complain of ``error``, unless that was done just now, and sleep until the next try."""
+    async def wait_out(self, error: Exception, until: asyncio.Event | None = None) -> None:
+        """Complain of ``error``, unless that was done just now, and sleep until the next try.
+
+        Setting ``until`` ends the sleep.
+        """
         delay = self.backoff.next_delay()
         self._complaint.failed(error, delay)
-        await asyncio.sleep(delay)
+        if until is None:
+            await asyncio.sleep(delay)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await until.wait()
 
     def over(self) -> None:
         """It works: start from the first delay again, and say so if a failure was logged."""

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Generic, Self, TypeVar
 
+from flannel_sdk.backoff import Backoff, Trouble
 from flannel_sdk.errors import StoreUnavailable
 from flannel_sdk.stores.table import Reader, Storage, Wakeups
 
@@ -15,7 +15,6 @@ T = TypeVar("T")
 
 _LONGEST_WAIT = 3600.0
 """Seconds after which an expiry is looked at again: the wall clock may have been set."""
-_FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.1, 5.0
 
 
 class Readings(Generic[T]):
@@ -32,11 +31,10 @@ class Readings(Generic[T]):
         self._storage = storage
         self._closed = closed
         self._look = look
-        self._name = name
+        self._trouble = Trouble(log, f"watching {name}", Backoff(first=0.1, limit=5.0))
         self._wakeups: Wakeups | None = None
         self._has_read = False
         self._due: float | None = None
-        self._failures = 0
 
     def __aiter__(self) -> Self:
         return self
@@ -56,10 +54,10 @@ class Readings(Generic[T]):
             except StoreUnavailable as error:
                 self.close()
                 if not self._closed.is_set():
-                    await self._back_off(error)
+                    await self._trouble.wait_out(error, self._closed)
             else:
                 self._has_read = True
-                self._failures = 0
+                self._trouble.over()
                 return found
         raise StopAsyncIteration
 
@@ -79,12 +77,3 @@ class Readings(Generic[T]):
         await wakeups.wait(min(max(due - time.time(), 0.0), _LONGEST_WAIT))
         if not self._closed.is_set() and time.time() >= due:
             await self._storage.write(lambda table: table.delete_expired(time.time()))
-
-    async def _back_off(self, error: StoreUnavailable) -> None:
-        if not self._failures:
-            log.warning("%s: a watch is interrupted, and tried again: %s", self._name, error)
-        seconds = min(_FIRST_BACK_OFF * 2**self._failures, _LONGEST_BACK_OFF)
-        self._failures = min(self._failures + 1, 16)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closed.wait()

@@ -1,10 +1,11 @@
 """Back-off and complaints: delays that grow, and a log that is not flooded."""
 
+import asyncio
 import logging
 
 import pytest
 
-from flannel_sdk.backoff import Backoff, Complaint
+from flannel_sdk.backoff import Backoff, Complaint, Trouble
 from flannel_sdk.errors import StoreUnavailable
 
 DOWN = StoreUnavailable("the store is down")
@@ -48,3 +49,14 @@ def test_another_failure_is_said_at_once_and_a_defect_with_its_trace(
         "watching: KeyError: 'x'; trying again in 0.4 s",
     ]
     assert [record.exc_info is not None for record in caplog.records] == [False, True]
+
+
+async def test_a_wait_ends_early_where_it_has_become_pointless() -> None:
+    closed = asyncio.Event()
+    trouble = Trouble(logging.getLogger("test"), "watching", Backoff(first=60.0, limit=60.0))
+    waiting = asyncio.create_task(trouble.wait_out(DOWN, closed))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    closed.set()
+    async with asyncio.timeout(5):
+        await waiting

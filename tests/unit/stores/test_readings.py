@@ -122,11 +122,11 @@ def test_an_unavailable_store_is_asked_again_ever_more_rarely_and_said_once(
         virtual_time.run(first_reading())
     asked = storage.asked_at
     waits = [later - earlier for earlier, later in pairwise(asked)]
-    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5])
+    for wait, longest in zip(waits, (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5), strict=True):
+        assert longest / 2 <= wait <= longest * 1.001
     assert storage.subscribed == 10
-    assert [record.getMessage() for record in caplog.records] == [
-        "store: a watch is interrupted, and tried again: gone"
-    ]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("watching store: gone; trying again in 0.")
 
 
 def test_success_makes_the_next_failure_a_first_one() -> None:
@@ -141,7 +141,7 @@ def test_success_makes_the_next_failure_a_first_one() -> None:
         found.close()
 
     virtual_time.run(two_interruptions())
-    assert time_spent(storage) == pytest.approx(2 * 0.7)
+    assert 2 * 0.35 <= time_spent(storage) <= 2 * 0.7
 
 
 def time_spent(storage: FailingStorage) -> float:
