@@ -1,7 +1,8 @@
 """NodeAgent: wires store, engine and backend in one TaskGroup; the embeddable thing."""
 
+from flannel_sdk.agent.installed_store import open_store
 from flannel_sdk.agent.node_agent import NodeAgent
-from flannel_sdk.agent.options import AgentOptions, open_store
+from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.hostnet.external_interface import InterfaceRequest
 
 __all__ = ["AgentOptions", "InterfaceRequest", "NodeAgent", "open_store"]

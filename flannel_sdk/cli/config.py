@@ -3,10 +3,14 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from flannel_sdk.agent.options import open_store
-from flannel_sdk.cli.store_arguments import add_store_arguments, store_values
+from flannel_sdk.cli.store_arguments import (
+    add_chosen_store_arguments,
+    add_store_arguments,
+    open_chosen_store,
+)
 from flannel_sdk.cli.tables import print_json, print_table
 from flannel_sdk.errors import PermanentError
 from flannel_sdk.interfaces import SupportsConfigWrite
@@ -28,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store_arguments(parser)
 
 
+def add_chosen_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Declare the flags of the chosen store."""
+    add_chosen_store_arguments(parser, words)
+
+
 def run(args: argparse.Namespace) -> int:
     """Put the configuration, if asked to, and show what the store holds."""
     if args.action == "put" and args.file is None:
@@ -46,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _put_or_show(args: argparse.Namespace) -> NetworkConfig:
-    store = open_store(args.store, store_values(args.store_option))
+    store = open_chosen_store(args)
     try:
         if args.action == "show":
             return await store.get_network_config()

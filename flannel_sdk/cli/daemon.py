@@ -6,12 +6,17 @@ import gc
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent, open_store
+from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent
 from flannel_sdk.agent.options import DEFAULT_SUBNET_FILE
 from flannel_sdk.cli.status import DEFAULT_STATUS_SOCKET
-from flannel_sdk.cli.store_arguments import add_store_arguments, store_values
+from flannel_sdk.cli.store_arguments import (
+    add_chosen_store_arguments,
+    add_store_arguments,
+    open_chosen_store,
+)
 from flannel_sdk.errors import ConfigError
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import ByFamily, Family, IPAddress
@@ -23,6 +28,8 @@ that can heal by itself is waited out and said once a minute; any other ends the
 examples:
   flannel-sdk daemon --store sqlite --store-option path=/var/lib/flannel/net.db --iface eth0
   flannel-sdk daemon --store sqlite --public-ip 192.0.2.10
+  flannel-sdk daemon --store etcd --etcd-endpoints http://192.0.2.1:2379,http://192.0.2.2:2379
+  flannel-sdk daemon --store etcd --help
 
 exit codes:
   0  stopped by SIGTERM or SIGINT; the data plane stays as it is
@@ -61,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="log details too")
 
 
+def add_chosen_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Declare the flags of the chosen store."""
+    add_chosen_store_arguments(parser, words)
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     logging.basicConfig(
@@ -69,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     options = _options(args)
-    store = open_store(args.store, store_values(args.store_option))
+    store = open_chosen_store(args)
     asyncio.run(_serve(store, options))
     return 0
 

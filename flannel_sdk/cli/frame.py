@@ -32,6 +32,9 @@ class CommandModule(Protocol):
         """Declare flags and examples; without I/O."""
         ...
 
+    # A module may have, beyond this, ``add_chosen_arguments(parser, words)``: flags that depend on
+    # what else the command line says.
+
     def run(self, args: argparse.Namespace) -> int:
         """Do it and give the exit code; FlannelError becomes one sentence and code 1."""
         ...
@@ -112,12 +115,27 @@ def _run(name: str, rest: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    if (add_chosen := getattr(module, "add_chosen_arguments", None)) is not None:
+        add_chosen(parser, rest)
     parser.set_defaults(command=name)
     try:
-        args = parser.parse_args(rest)
+        args, unknown = parser.parse_known_args(rest)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
+    if unknown:
+        print(f"{PROGRAM} {name}: {_unwanted(unknown, args)}", file=sys.stderr)
+        return 2
     return module.run(args)
+
+
+def _unwanted(words: Sequence[str], args: argparse.Namespace) -> str:
+    """Names the flags and no value: it may be a password, given to a store that takes none."""
+    flags = [word.partition("=")[0] for word in words if word.startswith("-") and word != "--"]
+    if not flags:
+        return f"{len(words)} more arguments than it takes; see --help"
+    store = getattr(args, "store", None)
+    hint = f" (the store is {store}; another one's flags need its --store)" if store else ""
+    return f"no such option: {', '.join(flags)}{hint}; see --help"
 
 
 def _unknown(name: str) -> str:

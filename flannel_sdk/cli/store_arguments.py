@@ -1,18 +1,27 @@
 """The flags that name a store and its options, the same for every command."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from textwrap import wrap
 
-from flannel_sdk.errors import ConfigError
+from flannel_sdk.agent.installed_store import InstalledStore, StoreOption, find_store
+from flannel_sdk.errors import ConfigError, FlannelError, PluginError
+from flannel_sdk.interfaces import SubnetManager
+
+DEFAULT_STORE = "sqlite"
+_DESTINATION = "store_flag_"
+"""Begins the attributes that hold what the flags of one store were given."""
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare ``--store`` and ``--store-option``."""
     parser.add_argument(
         "--store",
-        default="sqlite",
+        default=DEFAULT_STORE,
         metavar="NAME",
-        help="where the network's configuration and leases are (default: %(default)s)",
+        help="where the network's configuration and leases are (default: %(default)s); with --help"
+        " it shows that store's own options",
     )
     parser.add_argument(
         "--store-option",
@@ -23,12 +32,89 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_chosen_store_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Declare the flags of the store that ``words`` name; only that plugin is loaded.
+
+    PluginError where it cannot be, unless help is asked for, which has to work then too.
+    """
+    name = _chosen(words)
+    try:
+        store = find_store(name)
+        options = store.options()
+    except FlannelError:
+        if {"-h", "--help"}.isdisjoint(words):
+            raise
+        return
+    parser.set_defaults(installed_store=store)
+    group = parser.add_argument_group(f"options of the store {name}", _described(options))
+    for option in options:
+        if option.flag is not None:
+            try:
+                group.add_argument(
+                    f"--{option.flag}",
+                    dest=_DESTINATION + option.name,
+                    metavar=option.metavar,
+                    help=_help(option).replace("%", "%%"),
+                )
+            except argparse.ArgumentError as error:
+                raise PluginError(
+                    f"store {name} wants a flag that is taken: --{option.flag}"
+                ) from error
+
+
+def open_chosen_store(args: argparse.Namespace) -> SubnetManager:
+    """The store that the flags describe, opened; a flag goes before a ``--store-option``."""
+    values = dict(store_values(args.store_option))
+    for name, text in vars(args).items():
+        if name.startswith(_DESTINATION) and text is not None:
+            values[name.removeprefix(_DESTINATION)] = text
+    store: InstalledStore = args.installed_store
+    return store.open(values)
+
+
 def store_values(pairs: Sequence[str]) -> Mapping[str, str]:
     """The ``KEY=VALUE`` texts as a mapping; the last of equal keys wins. ConfigError without =."""
     values = {}
-    for pair in pairs:
+    for number, pair in enumerate(pairs, start=1):
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ConfigError("store-option", f"--store-option {pair!r} has to be KEY=VALUE")
+            # Not shown: it may be a password whose key was forgotten.
+            which = f" (number {number} is not)" if len(pairs) > 1 else ""
+            raise ConfigError("store-option", f"each --store-option has to be KEY=VALUE{which}")
         values[key] = value
     return values
+
+
+def _chosen(words: Sequence[str]) -> str:
+    """The value of the last ``--store``; a wrong use of it is argparse's to tell."""
+    name = DEFAULT_STORE
+    for word, following in pairwise([*words, ""]):
+        if word == "--":
+            break
+        if word.startswith("--store="):
+            name = word.removeprefix("--store=")
+        elif word == "--store" and following and not following.startswith("-"):
+            name = following
+    return name
+
+
+def _described(options: Sequence[StoreOption]) -> str:
+    """All options as ``--store-option`` takes them, with help where there is no flag to tell it."""
+    lines = ["given as --store-option KEY=VALUE, those with a flag also by that:"]
+    for option in options:
+        name = f"  {option.name}={option.metavar}"
+        if option.flag is not None:
+            lines.append(f"{name}  (--{option.flag})")
+        else:
+            lines += [name, *_indented(_help(option))]
+    return "\n".join(lines)
+
+
+def _indented(text: str) -> Iterator[str]:
+    return (f"      {line}" for line in wrap(text, 90))
+
+
+def _help(option: StoreOption) -> str:
+    has_default = option.default not in (None, "", ())
+    default = f" (default: {option.default})" if has_default else ""
+    return f"{option.help}{default}"

@@ -88,8 +88,11 @@ class SubnetManagerPlugin(Protocol[OptionsT_contra]):
     def options_type(self) -> type:
         """A frozen dataclass whose fields all have defaults.
 
-        A field's metadata may hold ``help`` (a sentence) and ``metavar``; the field's name is the
-        option's name with ``_`` for ``-``.
+        A field is a bool, int, float, str, Path, ``model.Secret`` (which no message shows) or
+        ``tuple[str, ...]`` (a comma list), or one of these and None. Its name is the option's name,
+        with ``_`` for ``-``. Its metadata may hold ``help`` (a sentence), ``metavar``, ``flag`` (a
+        command-line flag for it, without dashes; it names the option too) and ``aliases`` (a tuple
+        of further names).
         """
         ...
 

@@ -10,7 +10,7 @@ from flannel_sdk.lab.spec import LabSpec
 
 async def put_network_config(spec: LabSpec, directory: Path) -> None:
     """Store the config; ConfigError if it, or an option, is wrong or the store takes none."""
-    from flannel_sdk.agent.options import open_store
+    from flannel_sdk.agent.installed_store import open_store
 
     manager = open_store(spec.store, store_options(spec, directory))
     try:

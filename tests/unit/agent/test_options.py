@@ -1,12 +1,14 @@
 """An agent's options are checked when made, and a store's are made from text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from flannel_sdk.agent import AgentOptions, open_store
+from flannel_sdk.agent.installed_store import find_store
 from flannel_sdk.errors import ConfigError, PluginError
+from flannel_sdk.model import Secret
 
 HOUR = 3600.0
 
@@ -32,6 +34,8 @@ class Options:
     wait_seconds: float | None = None
     read_only: bool = False
     label: str | None = None
+    members: tuple[str, ...] = field(default=(), metadata={"flag": "acme-members"})
+    key: Secret | None = field(default=None, metadata={"aliases": ("api-key", "token_text")})
 
 
 class Plugin:
@@ -80,13 +84,58 @@ def test_a_truth_is_written_in_several_ways(text: str, value: bool) -> None:
         ("retries", "1.5", "kept: retries has to be a number, not '1.5'"),
         ("wait-seconds", "", "kept: wait-seconds has to be a number, not ''"),
         ("read-only", "maybe", "kept: read-only has to be true or false, not 'maybe'"),
-        ("speed", "1", "the store kept has no option 'speed': it takes folder, label, path, "),
+        (
+            "speed",
+            "1",
+            "the store kept has no option 'speed': it takes folder, key, label, members, path, ",
+        ),
     ],
 )
 def test_a_wrong_text_and_an_unknown_option_are_named(key: str, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_store("kept", {"path": "x", key: text})
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("text", "members"),
+    [("a,b", ("a", "b")), (" a , ,b,", ("a", "b")), ("", ()), ("a", ("a",))],
+)
+def test_a_list_is_written_with_commas(text: str, members: tuple[str, ...]) -> None:
+    made: object = open_store("kept", {"path": "x", "members": text})
+    assert isinstance(made, Options)
+    assert made.members == members
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("name", ["key", "api-key", "api_key", "token-text"])
+def test_an_option_answers_to_its_aliases_and_a_secret_does_not_print(name: str) -> None:
+    made: object = open_store("kept", {"path": "x", name: "hunter2"})
+    assert isinstance(made, Options)
+    assert made.key == Secret("hunter2")
+    assert "hunter2" not in repr(made)
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("name", ["acme-members", "acme_members", "members"])
+def test_an_option_answers_to_its_flag(name: str) -> None:
+    made: object = open_store("kept", {"path": "x", name: "a,b"})
+    assert isinstance(made, Options)
+    assert made.members == ("a", "b")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_secrets_are_left_out_by_any_of_their_names() -> None:
+    values = {"path": "x", "key": "hunter2", "api-key": "hunter2", "token_text": "hunter2"}
+    assert find_store("kept").without_secrets(values) == {"path": "x"}
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_wrong_value_beside_a_secret_does_not_show_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store("kept", {"path": "x", "key": "hunter2", "retries": "many", "speed": "hunter2"})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_an_unknown_store_is_named() -> None:

@@ -1,22 +1,72 @@
 """The flags that name a store, and what they mean to it."""
 
 import argparse
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from flannel_sdk.cli.store_arguments import add_store_arguments, store_values
+from flannel_sdk.cli import main
+from flannel_sdk.cli.store_arguments import (
+    add_chosen_store_arguments,
+    add_store_arguments,
+    open_chosen_store,
+    store_values,
+)
+from flannel_sdk.errors import ConfigError, PluginError
+from tests.plugin_distributions import STORES, install
+
+PASSWORD = "hunter2"
+KEPT_STORE = """
+from dataclasses import dataclass, field
 from flannel_sdk.errors import ConfigError
+from flannel_sdk.interfaces import CONTRACT_VERSION
+from flannel_sdk.model import Secret
+
+@dataclass(frozen=True)
+class Options:
+    members: tuple[str, ...] = field(
+        default=(), metadata={"flag": "acme-members", "metavar": "A,B", "help": "At 100%."}
+    )
+    password: Secret | None = field(default=None, metadata={"flag": "acme-password"})
+    depth: int = field(default=3, metadata={"help": "How deep."})
+
+class Plugin:
+    contract_version = CONTRACT_VERSION
+    options_type = Options
+    def open(self, options):
+        if options.members == ("wrong",):
+            raise ConfigError("members", f"the options are wrong: {options}")
+        return options
+
+plugin = Plugin()
+"""
+
+
+@pytest.fixture
+def kept_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An installed store that gives its options when it is opened."""
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "acme-kept", {"kept": "plugin"}, source=KEPT_STORE, group=STORES)
+    return "kept"
 
 
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     add_store_arguments(parser)
+    add_chosen_store_arguments(parser, words)
     return parser.parse_args(words)
+
+
+def opened(*words: str) -> Mapping[str, object]:
+    made: object = open_chosen_store(parsed(*words))
+    return vars(made)
 
 
 def test_without_flags_the_store_is_sqlite_with_its_own_defaults() -> None:
     args = parsed()
     assert (args.store, store_values(args.store_option)) == ("sqlite", {})
+    assert open_chosen_store(args).name == "sqlite:/var/lib/flannel/net.db"
 
 
 def test_options_add_up_and_the_last_of_equal_keys_wins() -> None:
@@ -33,8 +83,76 @@ def test_a_value_may_be_empty() -> None:
     assert store_values(["path="]) == {"path": ""}
 
 
-@pytest.mark.parametrize("wrong", ["path", "=/a", ""])
+@pytest.mark.parametrize("wrong", [PASSWORD, f"={PASSWORD}", ""])
 def test_neither_key_nor_sign_may_be_missing(wrong: str) -> None:
     with pytest.raises(ConfigError, match="has to be KEY=VALUE") as caught:
         store_values(["ttl=1", wrong])
     assert caught.value.key == "store-option"
+    assert PASSWORD not in str(caught.value), "a password whose key was forgotten"
+
+
+@pytest.mark.parametrize(
+    "words", [("--acme-members", "a,b"), ("--acme-members=a,b",), ("--store-option", "members=a,b")]
+)
+def test_a_stores_options_are_flags_too(kept_store: str, words: tuple[str, ...]) -> None:
+    assert opened("--store", kept_store, *words)["members"] == ("a", "b")
+    assert opened(*words, f"--store={kept_store}")["members"] == ("a", "b")
+
+
+def test_a_flag_goes_before_an_option(kept_store: str) -> None:
+    words = ("--acme-members", "a", "--store-option", "acme-members=b")
+    assert opened("--store", kept_store, *words)["members"] == ("a",)
+
+
+def test_help_shows_the_chosen_stores_options_and_no_others(
+    kept_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["daemon", "--store", kept_store, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "  --acme-members A,B" in out
+    assert "At 100%." in out
+    assert "How deep. (default: 3)" in out
+    assert main(["daemon", "--help"]) == 0
+    assert "--acme-members" not in capsys.readouterr().out
+
+
+def test_help_works_where_the_store_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["daemon", "--store", "nosuch", "--help"]) == 0
+    assert "--iface" in capsys.readouterr().out
+
+
+def test_an_unknown_store_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["daemon", "--store", "nosuch"]) == 1
+    assert capsys.readouterr().err.startswith("flannel-sdk: no store is called 'nosuch'")
+
+
+def test_a_flag_of_another_store_is_one_sentence(
+    kept_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["daemon", "--acme-password", PASSWORD, f"--acme-members={PASSWORD}"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("flannel-sdk daemon: no such option: --acme-password, --acme-members (")
+    assert "the store is sqlite" in err
+    assert err.count("\n") == 1
+    assert PASSWORD not in err
+
+
+def test_a_password_is_in_no_sentence_of_a_wrong_option(
+    kept_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    password = ("--acme-password", PASSWORD)
+    for wrong in (["--store-option", "depth=x"], ["--acme-members", "wrong"], ["--iface"], ["x"]):
+        assert main(["daemon", "--store", kept_store, *password, *wrong]) in {1, 2}
+        captured = capsys.readouterr()
+        assert captured.err
+        assert PASSWORD not in captured.err + captured.out
+
+
+def test_a_flag_that_the_command_has_itself_is_the_plugins_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    source = KEPT_STORE.replace("acme-members", "store")
+    install(tmp_path, "acme-rude", {"rude": "plugin"}, source=source, group=STORES)
+    with pytest.raises(PluginError, match="store rude wants a flag that is taken: --store"):
+        parsed("--store", "rude")
