@@ -3,33 +3,38 @@
 PYTHON ?= python3
 BACKEND ?= vxlan
 NODES ?= 3
+STORE ?= sqlite
 
 VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
-EDITABLE := $(foreach plugin,$(wildcard plugins/*/pyproject.toml),-e $(dir $(plugin)))
+PLUGINS := $(dir $(wildcard plugins/*/pyproject.toml))
+EDITABLE := $(foreach plugin,$(PLUGINS),-e $(plugin))
+EDITABLE_TEST := $(foreach plugin,$(PLUGINS),-e '$(plugin)[test]')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check bench clean need-ip
+.PHONY: help venv demo test test-quick check bench clean need-ip need-etcd
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  variables: BACKEND=$(BACKEND) NODES=$(NODES) (demo), ARGS= (pytest, bench), PYTHON=$(PYTHON)"
+	@echo "  variables: BACKEND=$(BACKEND) NODES=$(NODES) STORE=$(STORE) (demo; also etcd),"
+	@echo "             ARGS= (pytest, bench), ETCD= (a server), PYTHON=$(PYTHON)"
 
 venv: $(VENV)/.installed ## make .venv with flannel-sdk and its plugins from this tree
 
-demo: $(VENV)/.installed need-ip ## a lab of NODES nodes with BACKEND: ping all pairs, break a device, see it heal
-	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)
+demo: $(VENV)/.installed need-ip $(if $(filter etcd,$(STORE)),need-etcd) ## a lab of NODES nodes with BACKEND and STORE: ping all pairs, break a device, see it heal
+	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)$(if $(filter-out sqlite,$(STORE)), --store $(STORE))
 
-test: $(VENV)/.installed-test need-ip ## all tests (run as root for all); skipped ones say why
+test: $(VENV)/.installed-test need-ip need-etcd ## all tests (run as root for all); skipped ones say why
+	@sh .ci/etcd.sh debian $(BIN)/python || true
 	$(BIN)/python -m pytest $(ARGS)
 
-test-quick: $(VENV)/.installed-test ## the tests that need no root and no time
-	$(BIN)/python -m pytest -m "not root and not slow" $(ARGS)
+test-quick: $(VENV)/.installed-test ## the tests that need no root, no etcd server and no time
+	$(BIN)/python -m pytest -m "not root and not slow and not server" $(ARGS)
 
 check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the import contracts
 	$(BIN)/ruff check .
@@ -37,7 +42,7 @@ check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the impor
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed need-ip ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
+bench: $(VENV)/.installed need-ip need-etcd ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean: ## remove .venv, caches and build output (not a lab: flannel-sdk lab down)
@@ -56,12 +61,15 @@ $(VENV)/.installed: $(VENV)/bin/python $(PROJECTS)
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) -e '.[test]' $(EDITABLE)
+	$(PIP) -e '.[test]' $(EDITABLE_TEST)
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.installed
-	$(PIP) -e '.[check]' $(EDITABLE)
+	$(PIP) -e '.[check]' $(EDITABLE_TEST)
 	@touch $@ $(VENV)/.installed-test
 
 need-ip:
 	@command -v ip >/dev/null || PATH="$$PATH:/sbin:/usr/sbin" command -v ip >/dev/null || sh .ci/need.sh iproute2 "there is no ip command"
+
+need-etcd: $(VENV)/.installed
+	@sh .ci/etcd.sh need $(BIN)/python

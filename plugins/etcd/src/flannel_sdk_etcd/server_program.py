@@ -19,7 +19,7 @@ def find_server(environ: Mapping[str, str]) -> Path:
     if named := environ.get("ETCD"):
         found = shutil.which(named, path=environ.get("PATH"))
         if found is None:
-            raise ConfigError("ETCD", f"there is no program {named}")
+            raise ConfigError("ETCD", f"the environment variable ETCD names no program: {named}")
         return Path(found)
     beside = Path(sys.executable).parent / "etcd"
     on_path = shutil.which("etcd", path=environ.get("PATH"))
