@@ -33,8 +33,9 @@ class EventMessage(Message):
     def __init__(self, *, type: int = ..., kv: KeyValueMessage | None = None) -> None: ...
 
 class ResponseHeader(Message):
+    cluster_id: int
     revision: int
-    def __init__(self, *, revision: int = ...) -> None: ...
+    def __init__(self, *, cluster_id: int = ..., revision: int = ...) -> None: ...
 
 class RangeRequest(Message):
     key: bytes
@@ -217,19 +218,23 @@ class WatchProgressRequest(Message): ...
 class WatchResponse(Message):
     @property
     def header(self) -> ResponseHeader: ...
+    watch_id: int
     created: bool
     canceled: bool
     compact_revision: int
     cancel_reason: str
+    fragment: bool
     @property
     def events(self) -> Sequence[EventMessage]: ...
     def __init__(
         self,
         *,
         header: ResponseHeader | None = None,
+        watch_id: int = ...,
         created: bool = ...,
         canceled: bool = ...,
         compact_revision: int = ...,
         cancel_reason: str = ...,
+        fragment: bool = ...,
         events: Sequence[EventMessage] = (),
     ) -> None: ...
