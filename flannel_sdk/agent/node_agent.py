@@ -3,10 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
+from typing import TypeVar
 
+from flannel_sdk.agent.config_follower import ConfigFollower
+from flannel_sdk.agent.facts import interface_facts, lease_facts
 from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
@@ -26,11 +29,13 @@ from flannel_sdk.interfaces import (
     PlannedChange,
     SubnetManager,
     SupportsPlan,
+    SupportsRetire,
     SupportsStatus,
 )
-from flannel_sdk.model import UNKNOWN_EXPIRY, ExternalInterface, Lease, NetworkConfig, Subnets
+from flannel_sdk.model import ExternalInterface, NetworkConfig, Subnets
 from flannel_sdk.task_groups import single_error
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 RAN_WELL_SECONDS = 60.0
@@ -62,11 +67,13 @@ class NodeAgent:
         self._backends = backends
         self._registered = asyncio.Event()
         self._converged = asyncio.Event()
-        self._config: NetworkConfig | None = None
+        self._follower: ConfigFollower | None = None
         self._interface: ExternalInterface | None = None
         self._keeper: LeaseKeeper | None = None
         self._feed: LeaseFeed | None = None
         self._network: Network | None = None
+        self._predecessors: list[Network] = []
+        """Registered with configurations that are applied no more, and not yet cleared away."""
         self._failures = 0
 
     async def run(self) -> None:
@@ -103,7 +110,7 @@ class NodeAgent:
 
     async def _join(self) -> None:
         store = self._store
-        config = self._config = await retry(
+        config = await retry(
             f"reading the network configuration from {store.name}", store.get_network_config
         )
         interface = self._interface = await retry(
@@ -113,12 +120,14 @@ class NodeAgent:
         keeper = self._keeper = LeaseKeeper(
             store, renew_margin=self._options.renew_margin, previous=self._previous_subnets()
         )
+        follower = self._follower = ConfigFollower(store, config)
         network = await self._register(backend, config, keeper)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keeper.run(), name="lease keeper")
+            tasks.create_task(follower.run(), name="configuration watch")
             while True:
-                await self._serve_network(network, config, keeper)
-                network = await self._register(backend, config, keeper)
+                await self._serve_network(network, follower, keeper)
+                network = await self._register_newest(backend, follower, keeper)
 
     async def _find_interface(self, config: NetworkConfig) -> ExternalInterface:
         options = self._options
@@ -158,6 +167,29 @@ class NodeAgent:
         )
         return network
 
+    async def _register_newest(
+        self, backend: Backend, follower: ConfigFollower, keeper: LeaseKeeper
+    ) -> Network:
+        """Register with the newest configuration that can be applied, however often it changes."""
+        while True:
+            before, config = self._network, follower.choose(keeper.lease)
+            try:
+                network = await _unless(
+                    follower.wait_chosen(keeper.lease, other_than=config),
+                    self._register(backend, config, keeper),
+                )
+            except PermanentError as error:
+                if config == follower.applied:
+                    raise
+                follower.refuse(config, error)
+                continue
+            if network is None:
+                continue
+            if before is not None and config != follower.applied:
+                self._predecessors.append(before)
+            follower.apply(config)
+            return network
+
     async def _publish(self, network: Network, config: NetworkConfig) -> None:
         """Write subnet.env, as soon as that can be done; then the network counts as registered."""
         path = self._options.subnet_file
@@ -168,9 +200,13 @@ class NodeAgent:
         self._registered.set()
 
     async def _serve_network(
-        self, network: Network, config: NetworkConfig, keeper: LeaseKeeper
+        self, network: Network, follower: ConfigFollower, keeper: LeaseKeeper
     ) -> None:
-        """Run ``network`` until the lease has other subnets than it was registered with."""
+        """Run ``network`` until it has to be registered again.
+
+        That is when the lease has other subnets, and when another configuration can be applied.
+        """
+        config = follower.applied
         feed = self._feed = LeaseFeed(config, network.lease)
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._follow(feed), name="lease watch")
@@ -178,14 +214,27 @@ class NodeAgent:
             # Whoever reads subnet.env because we say "running" should not find an old one.
             await asyncio.wait([publishing], timeout=_PUBLISH_SECONDS)
             running = tasks.create_task(self._run_network(network, feed), name="network")
-            converging = tasks.create_task(self._note_convergence(feed), name="convergence")
-            await keeper.subnets_changed(network.lease.subnets)
+            converging = tasks.create_task(
+                self._note_convergence(feed, network), name="convergence"
+            )
+            await _unless(
+                follower.wait_chosen(keeper.lease, other_than=config),
+                keeper.subnets_changed(network.lease.subnets),
+            )
             for task in (watching, running, publishing, converging):
                 task.cancel()
 
-    async def _note_convergence(self, feed: LeaseFeed) -> None:
+    async def _note_convergence(self, feed: LeaseFeed, network: Network) -> None:
         await feed.wait_converged()
         self._converged.set()
+        while self._predecessors:
+            predecessor: object = self._predecessors[0]
+            if isinstance(predecessor, SupportsRetire):
+                try:
+                    await predecessor.retire(network)
+                except Exception as error:  # what stays behind harms nobody who has to be served
+                    _log.warning("what the old configuration needed was not removed: %s", error)
+            self._predecessors.pop(0)
 
     async def _follow(self, feed: LeaseFeed) -> None:
         trouble = Trouble(_log, f"watching the leases in {self._store.name}")
@@ -231,13 +280,15 @@ class NodeAgent:
     def status(self) -> Mapping[str, object]:
         """JSON-ready facts about everything this agent holds; cheap, without I/O."""
         network, feed, keeper = self._network, self._feed, self._keeper
+        follower = self._follower
         plane: object = network
         return {
             "state": "running" if feed is not None and feed.settled else "starting",
             "store": self._store.name,
-            "backend": self._config.backend_type if self._config else None,
-            "interface": _interface_facts(self._interface),
-            "lease": _lease_facts(network.lease) if network else None,
+            "backend": follower.applied.backend_type if follower else None,
+            "config": follower.status() if follower else None,
+            "interface": interface_facts(self._interface),
+            "lease": lease_facts(network.lease) if network else None,
             "mtu": network.mtu if network else None,
             "feed": feed.status() if feed else None,
             "keeper": keeper.status() if keeper else None,
@@ -249,7 +300,7 @@ class NodeAgent:
         return self.status()
 
     async def _peers(self) -> object:
-        return [] if self._feed is None else [_lease_facts(peer) for peer in self._feed.peers()]
+        return [] if self._feed is None else [lease_facts(peer) for peer in self._feed.peers()]
 
     async def _plan(self) -> object:
         return [
@@ -258,29 +309,20 @@ class NodeAgent:
         ]
 
 
+async def _unless(otherwise: Awaitable[object], work: Awaitable[T]) -> T | None:
+    """What ``work`` gives; None, with ``work`` cancelled, where ``otherwise`` ends before."""
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(otherwise)
+    try:
+        await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        working.cancel()
+        waiting.cancel()
+        await asyncio.wait([working, waiting])
+
+
 async def _write(path: Path, text: str) -> None:
     try:
         await asyncio.to_thread(write_subnet_file, path, text)
     except OSError as error:
         raise RetryableError(f"the file cannot be written: {error.strerror or error}") from error
-
-
-def _lease_facts(lease: Lease) -> Mapping[str, object]:
-    return {
-        "subnets": [str(subnet) for _, subnet in lease.subnets.items_by_family()],
-        "public_ips": [str(address) for _, address in lease.attrs.public_ips.items_by_family()],
-        "backend": lease.attrs.backend_type,
-        "backend_data": [data for _, data in lease.attrs.backend_data.items_by_family()],
-        "expires_at": None if lease.expires_at == UNKNOWN_EXPIRY else lease.expires_at,
-        "permanent": lease.expires_at is None,
-    }
-
-
-def _interface_facts(interface: ExternalInterface | None) -> Mapping[str, object] | None:
-    if interface is None:
-        return None
-    return {
-        "name": interface.name,
-        "mtu": interface.mtu,
-        "public_ips": [str(address) for _, address in interface.public_ips.items_by_family()],
-    }

@@ -75,6 +75,11 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
         ("store", answer.get("store")),
         ("backend", answer.get("backend")),
     ]
+    config = _facts(answer, "config")
+    if problem := config.get("restart_needed"):
+        rows.append(("needs a restart", problem))
+    if problem := config.get("refused"):
+        rows.append(("configuration refused", problem))
     if interface:
         rows.append(("underlay", f"{interface['name']} ({_joined(interface['public_ips'])})"))
     if lease:

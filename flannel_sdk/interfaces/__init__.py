@@ -10,6 +10,7 @@ from flannel_sdk.interfaces.backend import (
     PeerFeed,
     PlannedChange,
     SupportsPlan,
+    SupportsRetire,
     SupportsStatus,
 )
 from flannel_sdk.interfaces.store import (
@@ -37,5 +38,6 @@ __all__ = [
     "SupportsConfigWatch",
     "SupportsConfigWrite",
     "SupportsPlan",
+    "SupportsRetire",
     "SupportsStatus",
 ]

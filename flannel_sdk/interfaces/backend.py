@@ -127,6 +127,19 @@ class SupportsPlan(Protocol):
 
 
 @runtime_checkable
+class SupportsRetire(Protocol):
+    """A network that can take away what it has put into the kernel."""
+
+    async def retire(self, successor: Network) -> None:
+        """Remove what this network made and ``successor`` does not need: its devices.
+
+        Called after ``run`` has ended, when ``successor`` serves all peers with another
+        configuration of the same network.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsStatus(Protocol):
     """A network that can tell about itself."""
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from flannel_sdk.dataplane import Device, InterfaceAddress, KernelObject, Ownership, PeerObject
 from flannel_sdk.errors import MalformedEntry, RetryableError
-from flannel_sdk.interfaces import BackendContext, PeerFeed, PlannedChange
+from flannel_sdk.interfaces import BackendContext, Network, PeerFeed, PlannedChange
 from flannel_sdk.model import ByFamily, Lease, PeerUpdate, Prefix, Subnets
 from flannel_sdk.task_groups import single_error
 from flannel_sdk.toolkit.refusals import Refusals
@@ -118,6 +118,18 @@ class KernelNetwork:
         if self._session is None:
             raise RetryableError("the network is not running, so nothing is planned")
         return await self._session.reconciler.plan()
+
+    async def retire(self, successor: Network) -> None:
+        """As ``SupportsRetire.retire``: removes the devices that ``successor`` does not have."""
+        others = successor.devices if isinstance(successor, KernelNetwork) else _NO_DEVICES
+        kept = {device.name for _, device in others.items_by_family()}
+        ours = {device.name: device.kind for _, device in self.devices.items_by_family()}
+        gone = ours.keys() - kept
+        async with open_kernel(self.context.netns, Ownership(frozenset(gone), ())) as session:
+            for name in sorted(gone):
+                link = await session.kernel.link(name)
+                if link is not None and link.kind == ours[name]:
+                    await session.kernel.remove_link(link.ifindex)
 
     def status(self) -> Mapping[str, object]:
         """The reconciler's counts, and ``peers``: how many are known, how many refused and why."""

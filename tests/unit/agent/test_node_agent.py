@@ -1,15 +1,13 @@
 """NodeAgent with a backend that only remembers: order, retries, re-registration, honest failure."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent, open_store
+from flannel_sdk.agent import AgentOptions, open_store
 from flannel_sdk.errors import (
     ConfigError,
     FlannelError,
@@ -17,119 +15,10 @@ from flannel_sdk.errors import (
     PermanentError,
     PrivilegeError,
 )
-from flannel_sdk.interfaces import (
-    Backend,
-    BackendContext,
-    LeaseAcquirer,
-    PeerFeed,
-    SubnetManager,
-    SupportsConfigWrite,
-)
-from flannel_sdk.model import (
-    UNKNOWN_EXPIRY,
-    ByFamily,
-    ExternalInterface,
-    IPAddress,
-    Lease,
-    LeaseAttrs,
-    NetworkConfig,
-    Subnets,
-)
+from flannel_sdk.interfaces import SupportsConfigWrite
+from flannel_sdk.model import UNKNOWN_EXPIRY, Lease
 from flannel_sdk.testing.waiting import eventually
-
-_numbers = itertools.count()
-CONFIG = '{"Network": "10.5.0.0/16", "Backend": {"Type": "recording"}}'
-PUBLIC = ByFamily(IPAddress.parse("192.0.2.1"))
-
-
-@pytest.fixture(autouse=True)
-def underlay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interface for machines that have none; the real choice is tested in hostnet."""
-
-    def find(request: InterfaceRequest, *_: object) -> ExternalInterface:
-        assert request.interface is not None
-        return ExternalInterface(request.interface, 1, 1500, PUBLIC, PUBLIC)
-
-    monkeypatch.setattr("flannel_sdk.agent.node_agent.find_external_interface", find)
-
-
-class Recording:
-    """Backend, Network and BackendManager in one: remembers what it was told, fails as told."""
-
-    mtu = 1400
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.register_failures: list[Exception] = []
-        self.run_failures: list[Exception] = []
-        self.peers: dict[Subnets, Lease] = {}
-        self.lease: Lease
-
-    def available(self) -> Sequence[str]:
-        return ["recording"]
-
-    async def get_backend(self, backend_type: str) -> Backend:
-        self.events.append(f"get {backend_type}")
-        return self
-
-    async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> "Recording":
-        self.events.append("register")
-        if self.register_failures:
-            raise self.register_failures.pop(0)
-        self.lease = await leases.acquire_lease(LeaseAttrs(PUBLIC, config.backend_type))
-        return self
-
-    async def run(self, peers: PeerFeed) -> None:
-        self.events.append("run")
-        if self.run_failures:
-            raise self.run_failures.pop(0)
-        async with aclosing(peers.updates()) as updates:
-            async for update in updates:
-                if update.full:
-                    self.peers.clear()
-                for gone in update.removed:
-                    self.peers.pop(gone, None)
-                self.peers.update((peer.subnets, peer) for peer in update.changed)
-
-
-@asynccontextmanager
-async def network(document: str | None = CONFIG) -> AsyncIterator[SubnetManager]:
-    store = open_store("memory", {"name": f"agent-{next(_numbers)}"})
-    assert isinstance(store, SupportsConfigWrite)
-    if document is not None:
-        await store.put_network_config(document)
-    try:
-        yield store
-    finally:
-        await store.aclose()
-
-
-@asynccontextmanager
-async def running(agent: NodeAgent) -> AsyncIterator[None]:
-    task = asyncio.create_task(agent.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def make(store: SubnetManager, backend: Recording, folder: Path | None = None) -> NodeAgent:
-    def backends(context: BackendContext) -> Recording:
-        backend.events.append(f"interface {context.interface.name}")
-        return backend
-
-    subnet_file = folder / "subnet.env" if folder else None
-    return NodeAgent(store, AgentOptions(InterfaceRequest("eth7"), subnet_file), backends=backends)
-
-
-def first_host(lease: Lease) -> str:
-    assert lease.subnets.ipv4 is not None
-    return str(lease.subnets.ipv4.host(1))
-
-
-def peer(number: int) -> LeaseAttrs:
-    return LeaseAttrs(ByFamily(IPAddress.parse(f"192.0.2.{number}")), "recording")
+from tests.unit.agent.recording import CONFIG, Recording, first_host, make, network, peer, running
 
 
 async def test_the_way_from_the_store_to_the_backend_and_subnet_env(tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""What the status socket tells of leases and interfaces, as values that JSON has."""
+
+from collections.abc import Mapping
+
+from flannel_sdk.model import UNKNOWN_EXPIRY, ExternalInterface, Lease
+
+
+def lease_facts(lease: Lease) -> Mapping[str, object]:
+    """A lease; ``expires_at`` is null where there is no end, or it is not known."""
+    return {
+        "subnets": [str(subnet) for _, subnet in lease.subnets.items_by_family()],
+        "public_ips": [str(address) for _, address in lease.attrs.public_ips.items_by_family()],
+        "backend": lease.attrs.backend_type,
+        "backend_data": [data for _, data in lease.attrs.backend_data.items_by_family()],
+        "expires_at": None if lease.expires_at == UNKNOWN_EXPIRY else lease.expires_at,
+        "permanent": lease.expires_at is None,
+    }
+
+
+def interface_facts(interface: ExternalInterface | None) -> Mapping[str, object] | None:
+    """The underlay interface, once it is chosen."""
+    if interface is None:
+        return None
+    return {
+        "name": interface.name,
+        "mtu": interface.mtu,
+        "public_ips": [str(address) for _, address in interface.public_ips.items_by_family()],
+    }
