@@ -14,7 +14,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 SAY_AGAIN_SECONDS = 60.0
-"""A failure that goes on is logged when it starts, when its text changes, and this often."""
+"""A failure that goes on is logged when it starts and this often, and so is each other text."""
 
 
 class Backoff:
@@ -45,7 +45,8 @@ class Complaint:
     def __init__(self, log: logging.Logger, doing: str) -> None:
         self._log = log
         self._doing = doing
-        self._said: tuple[str, float] | None = None
+        self._said: dict[str, float] = {}
+        """When each text was logged, of the last minute: failures of several servers alternate."""
         self._is_open = False
         """Whether a failure was logged and its end was not."""
 
@@ -57,9 +58,11 @@ class Complaint:
         defect = None if isinstance(error, FlannelError) else error
         text = f"{type(error).__name__}: {error}" if defect else str(error)
         now = time.monotonic()
-        if self._said and self._said[0] == text and now - self._said[1] < SAY_AGAIN_SECONDS:
+        self._said = {t: at for t, at in self._said.items() if now - at < SAY_AGAIN_SECONDS}
+        if text in self._said:
             return
-        self._said, self._is_open = (text, now), True
+        self._said[text] = now
+        self._is_open = True
         message = "%s: %s; trying again in %.1f s"
         self._log.warning(message, self._doing, text, delay, exc_info=defect)
 

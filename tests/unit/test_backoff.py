@@ -51,6 +51,16 @@ def test_another_failure_is_said_at_once_and_a_defect_with_its_trace(
     assert [record.exc_info is not None for record in caplog.records] == [False, True]
 
 
+def test_servers_that_fail_in_turn_are_each_named_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    complaint = Complaint(logging.getLogger("test"), "watching")
+    for _ in range(10):
+        complaint.failed(StoreUnavailable("a is down"), 0.2)
+        complaint.failed(StoreUnavailable("b is down"), 0.2)
+    assert len(caplog.records) == 2
+
+
 async def test_a_wait_ends_early_where_it_has_become_pointless() -> None:
     closed = asyncio.Event()
     trouble = Trouble(logging.getLogger("test"), "watching", Backoff(first=60.0, limit=60.0))
