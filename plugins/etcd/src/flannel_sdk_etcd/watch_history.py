@@ -1,0 +1,131 @@
+"""What the responses of a watch mean: which events are new, and where the next stream starts."""
+
+from collections.abc import Iterable
+
+from flannel_sdk_etcd.errors import Compacted
+from flannel_sdk_etcd.records import Event, KeyValue, WatchBatch
+from flannel_sdk_etcd.schema import DELETE, EventMessage, WatchResponse
+from flannel_sdk_etcd.transport import CallFailed, Failure
+
+_COMPACTED_WORDS = "required revision has been compacted"
+_TOKEN_WORDS = ("invalid auth token", "revision of auth store is old", "user name is empty")
+_FORBIDDEN_WORDS = "permission denied"
+
+
+class WatchHistory:
+    """What was delivered of the store's history, over any number of streams. Does no I/O."""
+
+    def __init__(self, start_revision: int) -> None:
+        self.wanted = start_revision
+        """The revision to watch from: everything before it was delivered, or listed."""
+        self._etcd = "etcd"
+        self._cluster = 0
+        self._held: list[Event] = []
+        self._answers_behind = 0
+
+    def new_stream(self, etcd: str) -> None:
+        """Forget what the last stream left incomplete. ``etcd`` names the server in sentences."""
+        self._etcd = etcd
+        self._held = []
+        self._answers_behind = 0
+
+    def take(self, response: WatchResponse, received_at: float) -> WatchBatch | None:
+        """The new events of ``response``, whole revisions; None if it has none.
+
+        Compacted if events between ``wanted`` and now cannot be had any more; CallFailed if the
+        server ended the watch for another reason.
+        """
+        # Before anything else: the response that says "created" may be the one that cancels.
+        if response.canceled or response.compact_revision:
+            raise self._end_of(response)
+        self._check_cluster(response.header.cluster_id)
+        if response.events:
+            return self._new_events(response, received_at)
+        if not response.created:
+            self._note_progress(response.watch_id, response.header.revision)
+        return None
+
+    def compacted(self, revision: int = 0) -> Compacted:
+        """What to raise where ``wanted`` is gone; ``revision`` is the oldest one that is left."""
+        if not revision:
+            return Compacted(
+                f"{self._etcd} has compacted its history beyond revision {self.wanted},"
+                " from which on changes are needed: list the keys again.",
+                self.wanted,
+            )
+        return Compacted(
+            f"{self._etcd} has compacted its history up to revision {revision}, and changes from"
+            f" revision {self.wanted} on are needed: list the keys again.",
+            revision,
+        )
+
+    def _end_of(self, response: WatchResponse) -> Compacted | CallFailed:
+        reason = response.cancel_reason
+        if response.compact_revision or _COMPACTED_WORDS in reason:
+            return self.compacted(response.compact_revision)
+        failure = Failure.UNANSWERED
+        if any(words in reason for words in _TOKEN_WORDS):
+            failure = Failure.TOKEN_REFUSED
+        elif _FORBIDDEN_WORDS in reason:
+            failure = Failure.FORBIDDEN
+        return CallFailed(failure, f"the server ended the watch: {reason or 'it gave no reason'}")
+
+    def _check_cluster(self, cluster: int) -> None:
+        if self._cluster not in {0, cluster}:
+            raise Compacted(
+                f"{self._etcd} is of another cluster than before ({cluster:x}, not"
+                f" {self._cluster:x}), whose revisions mean something else: list the keys again.",
+                self.wanted,
+            )
+        self._cluster = cluster
+
+    def _new_events(self, response: WatchResponse, received_at: float) -> WatchBatch | None:
+        # etcd splits no revision over responses, unless a fragment says that more of it follows.
+        events = _events_from(response.events, self.wanted)
+        if self._held:
+            events = self._held + events
+        if response.fragment:
+            self._held = events
+            return None
+        self._held = []
+        if not events:
+            return None
+        revision = events[-1].entry.mod_revision
+        self.wanted = revision + 1
+        return WatchBatch(events, revision, received_at)
+
+    def _note_progress(self, watch_id: int, revision: int) -> None:
+        if watch_id < 0:
+            # The answer to a request of ours is of no watch, and until etcd 3.5.8 it overtook
+            # events (etcd#15220): it tells that the server lives and nothing of what it sent.
+            self._note_answer(revision)
+        elif not self._held:
+            self.wanted = max(self.wanted, revision + 1)
+
+    def _note_answer(self, revision: int) -> None:
+        """Notice a store that was set back (a backup restored): its watches would stay silent.
+
+        Not at the first answer: that may be of a member that lags behind for a moment.
+        """
+        if revision >= self.wanted - 1:
+            self._answers_behind = 0
+            return
+        self._answers_behind += 1
+        if self._answers_behind > 1:
+            raise Compacted(
+                f"{self._etcd} is at revision {revision}, though revision {self.wanted - 1} was"
+                " seen before: its data was set back; list the keys again.",
+                revision,
+            )
+
+
+def _events_from(messages: Iterable[EventMessage], wanted: int) -> list[Event]:
+    found = []
+    for message in messages:
+        pair = message.kv
+        revision = pair.mod_revision
+        # A member that was sent a snapshot by its leader may repeat old events (etcd#20221).
+        if revision >= wanted:
+            entry = KeyValue(pair.key, pair.value, revision, pair.lease)
+            found.append(Event(message.type == DELETE, entry))
+    return found
