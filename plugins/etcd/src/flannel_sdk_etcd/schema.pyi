@@ -42,8 +42,15 @@ class RangeRequest(Message):
     range_end: bytes
     limit: int
     revision: int
+    min_mod_revision: int
     def __init__(
-        self, *, key: bytes = ..., range_end: bytes = ..., limit: int = ..., revision: int = ...
+        self,
+        *,
+        key: bytes = ...,
+        range_end: bytes = ...,
+        limit: int = ...,
+        revision: int = ...,
+        min_mod_revision: int = ...,
     ) -> None: ...
 
 class RangeResponse(Message):

@@ -41,6 +41,8 @@ class Failure(Enum):
     """Authentication itself was refused."""
     FORBIDDEN = "forbidden"
     """The user lacks the right; nothing was done."""
+    NO_LEADER = "no leader"
+    """The member that was asked sees no leader; nothing was done, another member may see one."""
     NO_SPACE = "no space"
     """etcd's database is full and it takes no writes; nothing was done."""
     COMPACTED = "compacted"
@@ -103,11 +105,4 @@ class Transport(Protocol):
 
     def connection(self, endpoint: Endpoint) -> Connection:
         """A connection to ``endpoint``, without I/O."""
-        ...
-
-    async def credentials_changed(self) -> bool:
-        """True if the TLS files differ from what connections made so far were given.
-
-        The next ``connection`` uses the new ones. False where TLS is not used.
-        """
         ...

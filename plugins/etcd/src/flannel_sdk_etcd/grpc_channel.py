@@ -1,0 +1,119 @@
+"""One gRPC channel to one endpoint: its options, its target, and how it gets connected."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_address
+
+from flannel_sdk_etcd.credentials import Credentials
+from flannel_sdk_etcd.endpoints import Endpoint
+from flannel_sdk_etcd.grpc_failures import failure_of_call
+from flannel_sdk_etcd.grpc_library import aio, grpc
+from flannel_sdk_etcd.transport import CallFailed, Failure
+
+ChannelOptions = Sequence[tuple[str, str | int]]
+
+_READY = grpc.ChannelConnectivity.READY
+_FAILED = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
+_ATTEMPT_SECONDS = 5
+# Has no effect and needs no user: asked only to hear why an attempt to connect failed.
+_HARMLESS = "/etcdserverpb.Maintenance/Status"
+_OPTIONS: ChannelOptions = (
+    # a response is as large as what it lists; etcd itself limits requests
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # notices a peer that is gone without a word; etcd refuses pings below 5 s or without calls
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
+    # each attempt of ours is one attempt, now, with its own outcome
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.min_reconnect_backoff_ms", _ATTEMPT_SECONDS * 1000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # no request is sent twice behind our back
+    ("grpc.enable_retries", 0),
+    # nothing is taken from the environment or from DNS TXT records
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config_disable_resolution", 1),
+)
+
+
+class Channel:
+    """A gRPC channel, the credentials it was made with, and who uses it.
+
+    Retired when another takes its place: it is closed once its last call is over.
+    """
+
+    def __init__(self, endpoint: Endpoint, credentials: Credentials, more: ChannelOptions) -> None:
+        self.credentials = credentials
+        self.grpc = _opened(endpoint, credentials, (*_OPTIONS, *more))
+        self._users = 0
+        self._is_retired = False
+        self._is_closed = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing uses it."""
+        return self._users == 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection stands, as far as gRPC has noticed."""
+        return not self._is_closed and self.grpc.get_state() is _READY
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its last attempt to connect failed: it is no use to wait for it."""
+        return self._is_closed or self.grpc.get_state() in _FAILED
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Around a call."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+
+    async def connect(self) -> None:
+        """Return when a connection stands; CallFailed when the attempt failed, with its reason."""
+        state = self.grpc.get_state(try_to_connect=True)
+        while state is not _READY:
+            if state in _FAILED:
+                await self._raise_reason()
+            await self.grpc.wait_for_state_change(state)
+            state = self.grpc.get_state(try_to_connect=True)
+
+    async def aclose(self) -> None:
+        """Break its calls off and close it. Idempotent."""
+        if not self._is_closed:
+            self._is_closed = True
+            await self.grpc.close()
+
+    async def _raise_reason(self) -> None:
+        """Raise what gRPC tells only to calls that need the connection; return if it stands now."""
+        probe: aio.UnaryUnaryMultiCallable[bytes, bytes] = self.grpc.unary_unary(_HARMLESS)
+        try:
+            await probe(b"", timeout=1.0)
+        except grpc.RpcError as error:
+            failed = failure_of_call(error)
+            if failed.failure in {Failure.NOT_CONNECTED, Failure.UNTRUSTED}:
+                raise failed from error
+        except aio.UsageError as error:
+            raise CallFailed(Failure.NOT_CONNECTED, "the connection was closed") from error
+
+
+def _opened(endpoint: Endpoint, credentials: Credentials, options: ChannelOptions) -> aio.Channel:
+    if credentials.grpc is None:
+        return aio.insecure_channel(_target(endpoint), options=options)
+    return aio.secure_channel(_target(endpoint), credentials.grpc, options=options)
+
+
+def _target(endpoint: Endpoint) -> str:
+    """In gRPC's form; the name that the server's certificate has to hold is taken from it."""
+    try:
+        version = ip_address(endpoint.host).version
+    except ValueError:
+        return f"dns:///{endpoint.authority}"
+    return f"ipv{version}:{endpoint.authority}"

@@ -1,0 +1,84 @@
+"""What gRPC's errors mean: its codes, its words and etcd's own, as a Failure and a phrase."""
+
+import re
+
+from flannel_sdk_etcd.grpc_library import aio, grpc
+from flannel_sdk_etcd.transport import CallFailed, Failure
+
+SPEAKS_TLS = "it speaks TLS: write https://"
+
+_Code = grpc.StatusCode
+
+_UNTRUSTED = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not of the CA that is trusted here, or ended",
+    "not in peer certificate": "its certificate is for another name",
+    "Hostname Verification Check failed": "its certificate is for another name",
+    "ALERT_CERTIFICATE_REQUIRED": "it wants a client certificate",
+    "CERTIFICATE": "it wants a client certificate that it trusts",
+    "ALERT_UNKNOWN_CA": "it wants a client certificate that it trusts",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS there: write http://",
+    "Handshake read failed": "it does not speak TLS there, or ended the handshake",
+    "handshake": "the TLS handshake failed",
+}
+"""Words of gRPC and BoringSSL about an attempt to connect; the first that fits."""
+
+_SERVERS_WORDS = (
+    ("authentication failed", Failure.WRONG_PASSWORD),
+    ("invalid auth token", Failure.TOKEN_REFUSED),
+    ("revision of auth store is old", Failure.TOKEN_REFUSED),
+    ("user name is empty", Failure.TOKEN_REFUSED),
+    ("permission denied", Failure.FORBIDDEN),
+    ("database space exceeded", Failure.NO_SPACE),
+    ("has been compacted", Failure.COMPACTED),
+    ("requested lease not found", Failure.NOT_FOUND),
+    ("etcdserver: no leader", Failure.NO_LEADER),
+)
+"""etcd's own, which it keeps over its releases."""
+
+_CODES = {
+    _Code.UNAUTHENTICATED: Failure.TOKEN_REFUSED,
+    _Code.PERMISSION_DENIED: Failure.FORBIDDEN,
+    _Code.INVALID_ARGUMENT: Failure.REFUSED,
+    _Code.FAILED_PRECONDITION: Failure.REFUSED,
+    _Code.NOT_FOUND: Failure.REFUSED,
+    _Code.OUT_OF_RANGE: Failure.REFUSED,
+    _Code.RESOURCE_EXHAUSTED: Failure.REFUSED,
+    _Code.UNIMPLEMENTED: Failure.REFUSED,
+    _Code.DATA_LOSS: Failure.REFUSED,
+}
+"""Without known words; each other code leaves open whether the request was carried out."""
+
+# gRPC says so of a call for which there was no connection to send it on.
+_NEVER_SENT = re.compile(r"failed to connect to all addresses|(DNS|errors?) resol", re.IGNORECASE)
+_PREAMBLE = re.compile(
+    r"^.*last error: *(?:[A-Z_]+: )?(?:(?:ipv[46]|dns|unix):\S+: )?(?:[A-Z_]+:)?", re.DOTALL
+)
+
+
+def failure_of_call(error: grpc.RpcError) -> CallFailed:
+    """Of a request that had a connection when it was given to gRPC."""
+    code, words = _said(error)
+    if code is _Code.UNAVAILABLE and _NEVER_SENT.search(words):
+        return failure_of_attempt(error)
+    for known, failure in _SERVERS_WORDS:
+        if known in words:
+            return CallFailed(failure, words)
+    if code is _Code.DEADLINE_EXCEEDED:
+        return CallFailed(Failure.UNANSWERED, "no answer came in time")
+    return CallFailed(_CODES.get(code, Failure.UNANSWERED), words or code.name)
+
+
+def failure_of_attempt(error: grpc.RpcError) -> CallFailed:
+    """Of an attempt to connect, which a call was told about."""
+    _, words = _said(error)
+    reason = _PREAMBLE.sub("", words)
+    for known, meaning in _UNTRUSTED.items():
+        if known in words:
+            return CallFailed(Failure.UNTRUSTED, f"{meaning} ({reason})")
+    return CallFailed(Failure.NOT_CONNECTED, reason)
+
+
+def _said(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    if not isinstance(error, aio.AioRpcError):
+        return _Code.UNKNOWN, type(error).__name__
+    return error.code(), " ".join((error.details() or "").split())

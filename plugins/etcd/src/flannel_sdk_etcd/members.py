@@ -1,0 +1,85 @@
+"""The members of a cluster: one connection each, the preferred one first, and who has failed."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from flannel_sdk.backoff import Backoff
+from flannel_sdk_etcd.endpoints import Endpoint
+from flannel_sdk_etcd.transport import CallFailed, Connection, Transport
+
+_PATIENCE = 1.0
+"""Seconds after which the next member is tried too; a connection in the making goes on."""
+
+
+class NoMember(Exception):
+    """No member could be connected; says why of each. Never leaves the client."""
+
+    def __init__(self, failures: dict[Endpoint, CallFailed]) -> None:
+        super().__init__("no member")
+        self.failures = failures
+
+
+class Members:
+    """Connections in order of preference: one that failed goes to the end."""
+
+    def __init__(self, transport: Transport, endpoints: Sequence[Endpoint]) -> None:
+        self._connections = [transport.connection(endpoint) for endpoint in endpoints]
+        self.has_worked = False
+        """Whether any request has been answered; set by who asked."""
+        self.closed = asyncio.Event()
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is no other member to turn to."""
+        return len(self._connections) == 1
+
+    async def connected(self, deadline: float) -> Connection:
+        """The preferred member that can be connected before ``deadline`` (monotonic); NoMember.
+
+        Until something has worked, a round in which each member definitely failed is enough.
+        """
+        backoff = Backoff(0.1, 1.0)
+        while True:
+            failures: dict[Endpoint, CallFailed] = {}
+            is_definite = True
+            for connection in tuple(self._connections):
+                started_at = time.monotonic()
+                patience = self._patience(deadline - started_at)
+                try:
+                    await connection.connect(patience)
+                except CallFailed as error:
+                    failures[connection.endpoint] = error
+                    is_definite &= time.monotonic() - started_at < patience
+                    self.failed(connection)
+                else:
+                    return connection
+            if is_definite and not self.has_worked:
+                raise NoMember(failures)
+            if not await self.pause(backoff.next_delay(), deadline):
+                raise NoMember(failures)
+
+    async def pause(self, delay: float, deadline: float) -> bool:
+        """Wait before the next attempt; False, at once, if there is no time for one, or closed."""
+        if time.monotonic() + delay >= deadline or self.closed.is_set():
+            return False
+        try:
+            async with asyncio.timeout(delay):
+                await self.closed.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    def failed(self, connection: Connection) -> None:
+        """Prefer the others from now on."""
+        self._connections.remove(connection)
+        self._connections.append(connection)
+
+    async def aclose(self) -> None:
+        """Close all connections; what waits ends. Idempotent."""
+        self.closed.set()
+        for connection in self._connections:
+            await connection.aclose()
+
+    def _patience(self, left: float) -> float:
+        return max(0.001, left if self.is_single else min(left, _PATIENCE))
