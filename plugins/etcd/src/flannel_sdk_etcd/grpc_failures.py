@@ -5,8 +5,6 @@ import re
 from flannel_sdk_etcd.grpc_library import aio, grpc
 from flannel_sdk_etcd.transport import CallFailed, Failure
 
-SPEAKS_TLS = "it speaks TLS: write https://"
-
 _Code = grpc.StatusCode
 
 _UNTRUSTED = {
@@ -16,11 +14,12 @@ _UNTRUSTED = {
     "ALERT_CERTIFICATE_REQUIRED": "it wants a client certificate",
     "CERTIFICATE": "it wants a client certificate that it trusts",
     "ALERT_UNKNOWN_CA": "it wants a client certificate that it trusts",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS there: write http://",
-    "Handshake read failed": "it does not speak TLS there, or ended the handshake",
-    "handshake": "the TLS handshake failed",
+    "handshake failed": "the TLS handshake failed",
 }
 """Words of gRPC and BoringSSL about an attempt to connect; the first that fits."""
+
+ENDED_AT_ONCE = re.compile(r"closed|reset|Broken pipe|WRONG_VERSION_NUMBER", re.IGNORECASE)
+"""Words about an attempt whose TCP connection stood; what is spoken there may be another thing."""
 
 _SERVERS_WORDS = (
     ("authentication failed", Failure.WRONG_PASSWORD),

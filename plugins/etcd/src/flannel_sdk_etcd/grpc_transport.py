@@ -9,9 +9,10 @@ from google.protobuf.message import DecodeError, Message
 from flannel_sdk_etcd.credentials import CredentialFiles
 from flannel_sdk_etcd.endpoints import Endpoint
 from flannel_sdk_etcd.grpc_channel import Channel, ChannelOptions
-from flannel_sdk_etcd.grpc_failures import failure_of_call
+from flannel_sdk_etcd.grpc_failures import ENDED_AT_ONCE, failure_of_call
 from flannel_sdk_etcd.grpc_library import aio, grpc
 from flannel_sdk_etcd.options import EtcdOptions
+from flannel_sdk_etcd.port_probe import wrong_scheme
 from flannel_sdk_etcd.schema import (
     AuthenticateResponse,
     LeaseGrantResponse,
@@ -64,6 +65,7 @@ class GrpcConnection:
         self._options = options
         self._channel: Channel | None = None
         self._replaced: list[Channel] = []
+        self._has_connected = False
         self._is_closed = False
 
     async def connect(self, timeout: float) -> None:
@@ -131,7 +133,18 @@ class GrpcConnection:
             raise CallFailed(
                 Failure.NOT_CONNECTED, f"nothing answered there within {timeout:.1f} s"
             ) from None
+        except CallFailed as error:
+            raise await self._explained(error) from error
+        self._has_connected = True
         return channel
+
+    async def _explained(self, error: CallFailed) -> CallFailed:
+        """What is wrong with the endpoint, where its port answers but was never connected."""
+        if not self._has_connected and ENDED_AT_ONCE.search(error.detail):
+            mistake = await wrong_scheme(self.endpoint)
+            if mistake is not None:
+                return CallFailed(Failure.UNTRUSTED, f"{mistake} ({error.detail})")
+        return error
 
     async def _usable_channel(self) -> Channel:
         """The present channel, or one in its place where that is no use any more."""
