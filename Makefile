@@ -15,11 +15,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check bench clean need-ip need-etcd
+.PHONY: help venv demo test test-quick check bench kube-apiserver clean need-ip need-etcd
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  variables: BACKEND=$(BACKEND) NODES=$(NODES) STORE=$(STORE) (demo; also etcd),"
 	@echo "             ARGS= (pytest, bench), ETCD= (a server), PYTHON=$(PYTHON)"
@@ -44,6 +44,9 @@ check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the impor
 
 bench: $(VENV)/.installed need-ip need-etcd ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+kube-apiserver: ## build a Kubernetes API server for the tests, once (Debian 12; 10 minutes, kept in ~/.cache)
+	@sh .ci/kube-apiserver.sh build
 
 clean: ## remove .venv, caches and build output (not a lab: flannel-sdk lab down)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
