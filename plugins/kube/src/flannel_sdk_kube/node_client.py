@@ -75,7 +75,7 @@ class NodeClient(Protocol):
         ...
 
     async def patch_node_status(self, name: str, body: Mapping[str, object]) -> NodeEntry | None:
-        """Strategic merge patch of ``nodes/NAME/status``, and the node after it; None if it is gone.
+        """Strategic merge patch of ``nodes/NAME/status``: the node after it, None if it is gone.
 
         Patches are idempotent: one whose answer was lost may be sent again. StoreUnavailable also
         for what the API server refuses by its content (409, 422), with its reason.

@@ -141,7 +141,7 @@ class KubeOptions:
         self._check_numbers()
         self._check_names()
         if self.api_url is not None:
-            object.__setattr__(self, "api_url", _url(self.api_url))
+            object.__setattr__(self, "api_url", server_url("api_url", self.api_url))
         _ = self.annotation_stem
 
     @property
@@ -175,8 +175,11 @@ class KubeOptions:
                 raise ConfigError(key, f"{key} is {name!r}, which is no name of such an object.")
 
 
-def _url(text: str) -> str:
-    """Checked, without a slash at its end; a bare host and port are taken as flannel takes them."""
+def server_url(key: str, text: str) -> str:
+    """A server's URL, checked and without a slash at its end; ConfigError for the option ``key``.
+
+    A bare host and port mean http, as they do for flannel.
+    """
     text = text if "://" in text else f"http://{text}"
     try:
         parts = urlsplit(text)
@@ -184,9 +187,9 @@ def _url(text: str) -> str:
     except ValueError:
         parts, usable = None, False
     if parts is None or not usable or parts.query or parts.fragment:
-        raise ConfigError("api_url", "api_url has to be a URL as https://HOST:PORT.")
+        raise ConfigError(key, f"{key} has to name the server as https://HOST:PORT.")
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("api_url", "api_url holds a user or a password: give a kubeconfig.")
+        raise ConfigError(key, f"{key} has a user or a password in the server's URL.")
     return text.rstrip("/")
 
 

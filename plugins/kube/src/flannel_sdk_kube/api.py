@@ -1,0 +1,203 @@
+"""ApiClient: authenticated calls to an API server, and streams of lines from it."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
+
+import aiohttp
+from yarl import URL
+
+from flannel_sdk_kube.credentials import Access, Credentials
+from flannel_sdk_kube.failures import CallFailed, Failure, Purpose
+from flannel_sdk_kube.http_failures import answered, not_connected
+from flannel_sdk_kube.outcomes import Outcomes
+from flannel_sdk_kube.sockets import probing_socket
+
+CONNECT_SECONDS: Final = 5.0
+_READ_AHEAD: Final = 256 * 1024
+_LONGEST_LINE: Final = 32 * 1024 * 1024
+_LONGEST_REFUSAL: Final = 64 * 1024
+
+
+class Request(NamedTuple):
+    """One call."""
+
+    purpose: Purpose
+    path: str
+    """From ``/api``, quoted."""
+    query: Mapping[str, str] = {}
+    method: str = "GET"
+    body: Mapping[str, object] | None = None
+    content_type: str = "application/json"
+
+
+class ApiClient:
+    """One session of HTTP with one API server. Every failure is a CallFailed or a ConfigError."""
+
+    def __init__(self, credentials: Credentials, timeout: float) -> None:
+        """``timeout``: seconds until an answer begins, and between any two parts of it."""
+        self.outcomes = Outcomes(credentials)
+        self._credentials = credentials
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
+
+    async def call(self, request: Request) -> bytes:
+        """The body of the answer. A server that asks to wait for a moment is waited for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        while True:
+            try:
+                async with self._answer(request, self._timeout) as response:
+                    return await self._body(response)
+            except CallFailed as failed:
+                if not 0 < failed.retry_after < deadline - loop.time():
+                    raise
+                await asyncio.sleep(failed.retry_after)
+
+    @asynccontextmanager
+    async def stream(
+        self, request: Request, silence: float
+    ) -> AsyncIterator[AsyncGenerator[list[bytes], None]]:
+        """The lines of an endless answer, in batches as they arrive, until it ends.
+
+        Within, CallFailed SILENT after ``silence`` seconds without a byte.
+        """
+        async with self._answer(request, silence) as response:
+            yield self._lines(response)
+
+    async def aclose(self) -> None:
+        """Close all connections; what waits for one fails. Idempotent."""
+        self._is_closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @asynccontextmanager
+    async def _answer(
+        self, request: Request, silence: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A successful answer, whose body is still to be read."""
+        try:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    response = await self._opened(request, silence)
+            except TimeoutError as error:
+                raise not_connected(error) from error
+            self.outcomes.worked(request.purpose)
+            try:
+                yield response
+            finally:
+                response.close()
+        except CallFailed as failed:
+            failed.purpose = request.purpose
+            raise
+
+    async def _opened(self, request: Request, silence: float) -> aiohttp.ClientResponse:
+        access = await self._credentials.current()
+        response = await self._sent(request, access, silence)
+        if response.status == 401:
+            failed = await _refusal(response)
+            renewed = await self._credentials.renewed(access)
+            if renewed is None:
+                raise failed
+            response = await self._sent(request, renewed, silence)
+        if response.status >= 300:
+            raise await _refusal(response)
+        return response
+
+    async def _sent(
+        self, request: Request, access: Access, silence: float
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json", "Content-Type": request.content_type}
+        if access.authorization is not None:
+            headers["Authorization"] = access.authorization.reveal()
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        try:
+            return await self._opened_session().request(
+                request.method,
+                URL(f"{access.url}{request.path}{query}", encoded=True),
+                data=None if request.body is None else json.dumps(request.body).encode(),
+                headers=headers,
+                ssl=access.tls or True,
+                server_hostname=access.server_name if access.tls else None,
+                proxy=access.proxy,
+                allow_redirects=False,
+                read_bufsize=_READ_AHEAD,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECT_SECONDS, sock_read=silence
+                ),
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._closed_or(not_connected(error)) from error
+
+    def _opened_session(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise CallFailed(Failure.CLOSED)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, socket_factory=probing_socket),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "flannel-sdk-kube"},
+                trust_env=False,
+            )
+        return self._session
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._closed_or(_broken(error)) from error
+
+    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
+        begun: list[bytes] = []
+        length = 0
+        while True:
+            try:
+                chunk = await response.content.readany()
+            except TimeoutError as error:
+                raise CallFailed(Failure.SILENT, "it told nothing for a long time") from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._closed_or(_broken(error)) from error
+            if not chunk:
+                if begun:
+                    raise CallFailed(
+                        Failure.BROKEN, "the answer ends within a line", in_stream=True
+                    )
+                return
+            lines = chunk.split(b"\n")
+            length += len(lines[0])
+            if length > _LONGEST_LINE:
+                raise CallFailed(Failure.BROKEN, "a line has no end", in_stream=True)
+            begun.append(lines[0])
+            if len(lines) == 1:
+                continue
+            lines[0] = b"".join(begun)
+            last = lines.pop()
+            begun, length = ([last] if last else []), len(last)
+            if complete := [line for line in lines if line.strip()]:
+                yield complete
+
+    def _closed_or(self, failed: CallFailed) -> CallFailed:
+        return CallFailed(Failure.CLOSED) if self._is_closed else failed
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> CallFailed:
+    """What an answer that is no success says; reads and closes it."""
+    try:
+        body = await response.content.readexactly(_LONGEST_REFUSAL)
+    except asyncio.IncompleteReadError as all_of_it:
+        body = all_of_it.partial
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        body = b""
+    finally:
+        response.close()
+    return answered(response.status, body, response.headers.get("Retry-After"))
+
+
+def _broken(error: Exception) -> CallFailed:
+    failed = not_connected(error)
+    return CallFailed(Failure.BROKEN, f"the connection was cut ({failed.detail})", in_stream=True)

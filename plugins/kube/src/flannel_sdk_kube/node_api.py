@@ -1,0 +1,130 @@
+"""The API server's resources that the store uses, as calls: nodes, and the own pod."""
+
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from typing import Final, Protocol
+from urllib.parse import quote
+
+from flannel_sdk_kube.api import ApiClient, Request
+from flannel_sdk_kube.failures import CallFailed, Failure, Purpose
+from flannel_sdk_kube.node_client import NodeEntry
+from flannel_sdk_kube.slimming import Event, NotFromAPIServer, Page, Slimmer, pod_node_name
+
+PAGE_SIZE: Final = 500
+SILENCE_SECONDS: Final = 100.0
+"""Without a byte, after which a watch is resumed: an idle server sends none for hours."""
+INITIAL_SILENCE_SECONDS: Final = 30.0
+_WATCH_SECONDS: Final = (240, 480)
+
+_NODES: Final = "/api/v1/nodes"
+_STRATEGIC: Final = "application/strategic-merge-patch+json"
+
+GET_NODE: Final = Purpose("get", "nodes")
+LIST_NODES: Final = Purpose("list", "nodes")
+WATCH_NODES: Final = Purpose("watch", "nodes")
+PATCH_STATUS: Final = Purpose("patch", "nodes/status")
+GET_POD: Final = Purpose("get", "pods")
+
+EventBatches = AsyncGenerator[list[Event], None]
+
+
+class NodeSource(Protocol):
+    """What a reflector is fed from. Every failure is a CallFailed or a ConfigError."""
+
+    async def page(self, selector: str | None, rest: str) -> Page:
+        """The first page of a consistent list, or with ``rest`` the one after."""
+        ...
+
+    def watch(
+        self, selector: str | None, revision: str | None
+    ) -> AbstractAsyncContextManager[EventBatches]:
+        """Events after ``revision``; with None all objects first, up to ``ends_initial``."""
+        ...
+
+
+class NodeApi:
+    """Nodes of one API server; a NodeSource."""
+
+    def __init__(self, api: ApiClient, stem: str) -> None:
+        self._api = api
+        self._slimmer = Slimmer(stem)
+
+    async def get(self, name: str) -> NodeEntry:
+        """One node; NOT_FOUND if there is none."""
+        body = await self._api.call(Request(GET_NODE, f"{_NODES}/{quote(name, safe='')}"))
+        with _answers():
+            return self._slimmer.node(body)
+
+    async def patch_status(self, name: str, patch: Mapping[str, object]) -> NodeEntry:
+        """The node after a strategic merge patch of its status subresource; NOT_FOUND if gone."""
+        body = await self._api.call(
+            Request(
+                PATCH_STATUS,
+                f"{_NODES}/{quote(name, safe='')}/status",
+                method="PATCH",
+                body=patch,
+                content_type=_STRATEGIC,
+            )
+        )
+        with _answers():
+            return self._slimmer.node(body)
+
+    async def node_of_pod(self, namespace: str, pod: str) -> str:
+        """The name of the node that a pod is on; empty before it is on one."""
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"
+        body = await self._api.call(Request(GET_POD, path))
+        with _answers():
+            return pod_node_name(body)
+
+    async def page(self, selector: str | None, rest: str) -> Page:
+        """See NodeSource."""
+        query = {"limit": str(PAGE_SIZE)} | _selected(selector)
+        if rest:
+            query["continue"] = rest
+        body = await self._api.call(Request(LIST_NODES, _NODES, query))
+        with _answers():
+            return self._slimmer.page(body)
+
+    @asynccontextmanager
+    async def watch(
+        self, selector: str | None, revision: str | None
+    ) -> AsyncIterator[EventBatches]:
+        """See NodeSource."""
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),
+        } | _selected(selector)
+        silence = SILENCE_SECONDS
+        if revision is None:
+            query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+            silence = INITIAL_SILENCE_SECONDS
+        else:
+            query["resourceVersion"] = revision
+        async with (
+            self._api.stream(Request(WATCH_NODES, _NODES, query), silence) as lines,
+            aclosing(lines),
+        ):
+            yield self._events(lines)
+
+    async def _events(self, lines: AsyncGenerator[list[bytes], None]) -> EventBatches:
+        async for batch in lines:
+            with _answers():
+                events = [self._slimmer.event(line) for line in batch]
+            yield events
+
+
+def _selected(selector: str | None) -> dict[str, str]:
+    return {} if selector is None else {"fieldSelector": selector}
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    """Around the decoding of an answer."""
+    try:
+        yield
+    except NotFromAPIServer as error:
+        raise CallFailed(
+            Failure.OTHER_SERVER, f"what it answers cannot be read: {error}", in_stream=True
+        ) from error
