@@ -104,7 +104,7 @@ class Reflector:
     async def _read_initial(self, batches: EventBatches) -> list[Event]:
         """All nodes from the begin of a watch; the events after them that came with the last."""
         nodes: dict[str, NodeEntry] = {}
-        grown_at, size = time.monotonic(), 0
+        grown_at, size = _now(), 0
         async for batch in batches:
             for index, event in enumerate(batch):
                 if event.status is not None:
@@ -118,8 +118,8 @@ class Reflector:
                 else:
                     nodes[event.node.name] = event.node
             if len(nodes) != size:
-                grown_at, size = time.monotonic(), len(nodes)
-            elif time.monotonic() - grown_at > INITIAL_SILENCE_SECONDS:
+                grown_at, size = _now(), len(nodes)
+            elif _now() - grown_at > INITIAL_SILENCE_SECONDS:
                 break
         raise CallFailed(Failure.BROKEN, "it does not say that all nodes were told", in_stream=True)
 
@@ -142,7 +142,7 @@ class Reflector:
         self, batches: EventBatches, events: list[Event]
     ) -> AsyncGenerator[Item, None]:
         """What is known but not told, then what comes, until the watch ends."""
-        self._healthy_since = time.monotonic()
+        self._healthy_since = _now()
         self._complaint.healed()
         while True:
             received = time.monotonic()
@@ -173,12 +173,16 @@ class Reflector:
     async def _pause(self, failed: CallFailed | FlannelError | None) -> None:
         """Wait before the next connection, as its last one and those before suggest."""
         since = self._healthy_since
-        was_healthy = since is not None and time.monotonic() - since >= HEALTHY_SECONDS
+        was_healthy = since is not None and _now() - since >= HEALTHY_SECONDS
         if was_healthy:
             self._backoff.reset()
             self._expired = self._refused = 0
-        if failed is None or (isinstance(failed, CallFailed) and failed.failure in _QUIET):
-            if not was_healthy and not self._is_first_expiry(failed):
+        failure = failed.failure if isinstance(failed, CallFailed) else None
+        if failure is Failure.EXPIRED:
+            self._position = None
+            self._expired += 1
+        if failed is None or failure in _QUIET:
+            if not was_healthy and not (failure is Failure.EXPIRED and self._expired == 1):
                 await asyncio.sleep(self._backoff.next_delay())
             return
         error, delay = failed, self._backoff.next_delay()
@@ -189,13 +193,6 @@ class Reflector:
             raise error from failed
         self._complaint.failed(error, delay)
         await asyncio.sleep(delay)
-
-    def _is_first_expiry(self, failed: CallFailed | None) -> bool:
-        if failed is None or failed.failure is not Failure.EXPIRED:
-            return False
-        self._position = None
-        self._expired += 1
-        return self._expired == 1
 
     def _count_refusal(self, failed: CallFailed) -> None:
         if failed.failure is Failure.REFUSED or failed.in_stream:
@@ -224,3 +221,7 @@ def _means_pages(failed: CallFailed) -> bool:
     if failed.failure is Failure.EXPIRED:
         return False
     return failed.in_stream or failed.failure in {Failure.REFUSED, Failure.SILENT}
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
