@@ -46,7 +46,10 @@ class ApiClient:
         self._is_closed = False
 
     async def call(self, request: Request) -> bytes:
-        """The body of the answer. A server that asks to wait for a moment is waited for."""
+        """The body of the answer. A server that asks to wait for a moment is waited for.
+
+        That it worked is for the caller to say, who knows whether the body is an answer.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         while True:
@@ -67,6 +70,7 @@ class ApiClient:
         Within, CallFailed SILENT after ``silence`` seconds without a byte.
         """
         async with self._answer(request, silence) as response:
+            self.outcomes.worked(request.purpose)
             yield self._lines(response)
 
     async def aclose(self) -> None:
@@ -87,7 +91,6 @@ class ApiClient:
                     response = await self._opened(request, silence)
             except TimeoutError as error:
                 raise not_connected(error) from error
-            self.outcomes.worked(request.purpose)
             try:
                 yield response
             finally:
@@ -105,7 +108,7 @@ class ApiClient:
             if renewed is None:
                 raise failed
             response = await self._sent(request, renewed, silence)
-        if response.status >= 300:
+        if response.status >= 300 or response.content_type != "application/json":
             raise await _refusal(response)
         return response
 

@@ -22,9 +22,10 @@ _HTTP_TO_HTTPS: Final = "HTTP request to an HTTPS server"
 
 
 def answered(status: int, body: bytes, retry_after: str | None) -> CallFailed:
-    """For an answer that is no success."""
-    if 300 <= status < 400:
-        return CallFailed(Failure.OTHER_SERVER, f"it answers {status}, a redirection")
+    """For an answer that is no success, or not of the API's kind."""
+    if status < 400:
+        what = "a redirection" if status >= 300 else "and no JSON"
+        return CallFailed(Failure.OTHER_SERVER, f"it answers {status}, {what}")
     try:
         document = json.loads(body)
     except ValueError:
@@ -59,7 +60,7 @@ def not_connected(error: Exception) -> CallFailed:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return CallFailed(Failure.UNTRUSTED, _certificate(error.certificate_error))
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
-    for each in (error, cause):
+    for each in (cause, error):  # aiohttp's own lack what the causes tell
         if isinstance(each, ssl.SSLError):
             return _tls(each)
     return CallFailed(Failure.UNREACHABLE, _unreachable(error, cause))
@@ -102,9 +103,13 @@ def _is_too_new(details: Mapping[str, Any]) -> bool:
 def _tls(error: ssl.SSLError) -> CallFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
         return CallFailed(Failure.UNTRUSTED, _certificate(error))
-    if error.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
+    if getattr(error, "reason", None) in {
+        "WRONG_VERSION_NUMBER",
+        "HTTP_REQUEST",
+        "RECORD_LAYER_FAILURE",
+    }:
         return CallFailed(Failure.WRONG_SCHEME, "it speaks http there, and its URL says https")
-    said = (error.reason or str(error)).replace("_", " ").lower()
+    said = (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
     if "certificate" in said:
         return CallFailed(Failure.UNAUTHENTICATED, f"in the TLS handshake: {said}")
     return CallFailed(Failure.UNREACHABLE, f"the TLS handshake failed: {said}")

@@ -53,7 +53,7 @@ class NodeApi:
     async def get(self, name: str) -> NodeEntry:
         """One node; NOT_FOUND if there is none."""
         body = await self._api.call(Request(GET_NODE, f"{_NODES}/{quote(name, safe='')}"))
-        with _answers():
+        with self._decoding(GET_NODE):
             return self._slimmer.node(body)
 
     async def patch_status(self, name: str, patch: Mapping[str, object]) -> NodeEntry:
@@ -67,14 +67,14 @@ class NodeApi:
                 content_type=_STRATEGIC,
             )
         )
-        with _answers():
+        with self._decoding(PATCH_STATUS):
             return self._slimmer.node(body)
 
     async def node_of_pod(self, namespace: str, pod: str) -> str:
         """The name of the node that a pod is on; empty before it is on one."""
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"
         body = await self._api.call(Request(GET_POD, path))
-        with _answers():
+        with self._decoding(GET_POD):
             return pod_node_name(body)
 
     async def page(self, selector: str | None, rest: str) -> Page:
@@ -83,7 +83,7 @@ class NodeApi:
         if rest:
             query["continue"] = rest
         body = await self._api.call(Request(LIST_NODES, _NODES, query))
-        with _answers():
+        with self._decoding(LIST_NODES):
             return self._slimmer.page(body)
 
     @asynccontextmanager
@@ -110,21 +110,27 @@ class NodeApi:
 
     async def _events(self, lines: AsyncGenerator[list[bytes], None]) -> EventBatches:
         async for batch in lines:
-            with _answers():
-                events = [self._slimmer.event(line) for line in batch]
+            events: list[Event] = []
+            try:
+                with self._decoding(WATCH_NODES):
+                    events.extend(map(self._slimmer.event, batch))
+            except CallFailed:
+                yield events  # what came before is good
+                raise
             yield events
+
+    @contextmanager
+    def _decoding(self, purpose: Purpose) -> Iterator[None]:
+        """Around the decoding of an answer, which shows whether it is one."""
+        try:
+            yield
+        except NotFromAPIServer as error:
+            detail = f"what it answers cannot be read: {error}"
+            failed = CallFailed(Failure.OTHER_SERVER, detail, in_stream=True)
+            failed.purpose = purpose
+            raise failed from error
+        self._api.outcomes.worked(purpose)
 
 
 def _selected(selector: str | None) -> dict[str, str]:
     return {} if selector is None else {"fieldSelector": selector}
-
-
-@contextmanager
-def _answers() -> Iterator[None]:
-    """Around the decoding of an answer."""
-    try:
-        yield
-    except NotFromAPIServer as error:
-        raise CallFailed(
-            Failure.OTHER_SERVER, f"what it answers cannot be read: {error}", in_stream=True
-        ) from error
