@@ -1,6 +1,7 @@
 """A real kube-apiserver on loopback, with an etcd of its own: to kill, pause, compact, restart."""
 
 import functools
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from plugins.etcd.tests import servers
 from plugins.etcd.tests.certificates import Authority
@@ -38,6 +39,7 @@ _ATTEMPTS = 5
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 # The tests replace the cache by an empty one.
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+_NODEAPI = Path(__file__).with_name("nodeapi")
 _BUILT = "flannel-sdk/kube-apiserver-*/recipe-*/kube-apiserver"
 
 
@@ -60,6 +62,23 @@ def find_program(environ: Mapping[str, str]) -> Path | None:
         if program and os.access(program, os.X_OK):
             return Path(program)
     return None
+
+
+class NodeApiPrograms(NamedTuple):
+    """What .ci/nodeapi.sh builds."""
+
+    server: Path
+    etcd: Path
+
+
+def find_nodeapi() -> NodeApiPrograms | None:
+    """The ones built from the sources as they are now."""
+    key = hashlib.sha256(
+        b"".join((_NODEAPI / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+    )
+    folder = _CACHE / "flannel-sdk" / f"nodeapi-{key.hexdigest()[:16]}"
+    found = NodeApiPrograms(folder / "nodeapi", folder / "etcd")
+    return found if os.access(found.server, os.X_OK) else None
 
 
 @functools.cache
@@ -88,7 +107,9 @@ class ApiSetup:
     flags: tuple[str, ...] = ()
     """More of its flags."""
     host: str = "127.0.0.1"
-    """What it listens on besides; clients here reach it at 127.0.0.1."""
+    """What it listens on; clients here reach it at 127.0.0.1."""
+    etcd: Path | None = None
+    """The program of its etcd; None: the one that the etcd store's tests use."""
 
 
 class ApiServer:
@@ -128,8 +149,12 @@ class ApiServer:
     def start(self) -> None:
         """Start it, again if it has run: with its data. Returns before it serves."""
         if self._process is None:
-            self.etcd = servers.start_cluster(servers.Setup())
-            self._process = Supervised(self._command(), self.folder / "kube-apiserver.log")
+            program = self.setup.etcd
+            setup = servers.Setup(server=program) if program else servers.Setup()
+            self.etcd = servers.start_cluster(setup)
+            flags = [f"--{name}={value}" for name, value in self._options().items()]
+            command = [str(self.setup.program), *flags, *self.setup.flags]
+            self._process = Supervised(command, self.folder / "apiserver.log")
         self._process.start()
 
     def wait_ready(self, seconds: float = _START_SECONDS) -> None:
@@ -168,7 +193,8 @@ class ApiServer:
         self.wait_ready()
         # thousands of them in one go, which the API server would delete one by one
         assert self.etcd is not None
-        self.etcd.control.delete("/registry/minions/", prefix=True)
+        for kept in ("minions", "nodes"):
+            self.etcd.control.delete(f"/registry/{kept}/", prefix=True)
 
     def release(self) -> None:
         """Kill all, remove all data, give the port back."""
@@ -257,38 +283,27 @@ class ApiServer:
             if "address already in use" in self.process.log(50):
                 raise PortTaken(str(self.port))
             if not self.running:
-                raise AssertionError(f"kube-apiserver ended:\n{self.process.log()}")
+                raise AssertionError(f"the API server ended:\n{self.process.log()}")
             try:
                 if arrived():
                     return
             except OSError:
                 pass
             if time.monotonic() > deadline:
-                raise AssertionError(f"kube-apiserver is not ready:\n{self.process.log()}")
+                raise AssertionError(f"the API server is not ready:\n{self.process.log()}")
             time.sleep(0.02)
 
-    def _command(self) -> list[str]:
+    def _options(self) -> dict[str, str]:
         setup = self.setup
-        assert self.etcd is not None
-        tokens = self.folder / "tokens.csv"
-        tokens.write_text(
-            "".join(f'{self.tokens[u]},{u},{u}-uid,"{g}"\n' for u, g in _GROUPS.items())
-        )
-        shown = setup.authority.server(label="apiserver")
         # any key pair: service accounts' tokens are signed with it
         signing = setup.authority.server(label="service-accounts")
-        options = {
-            "etcd-servers": self.etcd.member.url,
+        options = self._common_options() | {
             "etcd-compaction-interval": "0",
             "bind-address": setup.host,
-            "secure-port": str(self.port),
             "advertise-address": "127.0.0.1",
             "endpoint-reconciler-type": "none",
             "cert-dir": str(self.folder),
-            "tls-cert-file": str(shown.cert),
-            "tls-private-key-file": str(shown.key),
             "client-ca-file": str(self.ca),
-            "token-auth-file": str(tokens),
             "authorization-mode": "Node,RBAC",
             "service-account-issuer": "https://kubernetes.default.svc",
             "service-account-key-file": str(signing.key),
@@ -298,18 +313,45 @@ class ApiServer:
         }
         if _knows(setup.program, "--insecure-port"):
             options["insecure-port"] = "0"
-        named = [f"--{name}={value}" for name, value in options.items()]
-        return [str(setup.program), *named, *setup.flags]
+        if _knows(setup.program, "IPv6DualStack"):
+            # else it drops a node's second pod CIDR
+            options["feature-gates"] = "IPv6DualStack=true"
+        return options
+
+    def _common_options(self) -> dict[str, str]:
+        assert self.etcd is not None
+        tokens = self.folder / "tokens.csv"
+        tokens.write_text(
+            "".join(f'{self.tokens[u]},{u},{u}-uid,"{g}"\n' for u, g in _GROUPS.items())
+        )
+        shown = self.setup.authority.server(label="apiserver")
+        return {
+            "etcd-servers": self.etcd.member.url,
+            "secure-port": str(self.port),
+            "tls-cert-file": str(shown.cert),
+            "tls-private-key-file": str(shown.key),
+            "token-auth-file": str(tokens),
+        }
+
+
+class NodeApiServer(ApiServer):
+    """The same with ``nodeapi``: newer, of nodes alone, and its users have tokens alone."""
+
+    def _options(self) -> dict[str, str]:
+        return self._common_options()
+
+    def _prepare(self) -> None:
+        """Its users' roles are built in."""
 
 
 _GROUPS = {"admin": "system:masters", "flannel": "", "nobody": ""}
 _ROLE_REF = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "flannel"}
 
 
-def start_apiserver(setup: ApiSetup) -> ApiServer:
+def start_apiserver(setup: ApiSetup, kind: type[ApiServer] = ApiServer) -> ApiServer:
     """A fresh server that serves; on another port if somebody took it in between."""
     for _ in range(_ATTEMPTS):
-        server = ApiServer(setup)
+        server = kind(setup)
         try:
             server.start()
             server.wait_ready()
@@ -320,7 +362,7 @@ def start_apiserver(setup: ApiSetup) -> ApiServer:
             raise
         else:
             return server
-    raise AssertionError(f"no free port for kube-apiserver in {_ATTEMPTS} attempts")
+    raise AssertionError(f"no free port for an API server in {_ATTEMPTS} attempts")
 
 
 StartApiServer: TypeAlias = Callable[..., ApiServer]

@@ -1,6 +1,7 @@
 """Fixtures of the kube store's tests: a shared API server, fresh ones, certificates, proxies."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,11 +12,18 @@ from plugins.etcd.tests import servers
 from plugins.etcd.tests.certificates import Authority
 from plugins.etcd.tests.proxy import OpenProxy, Proxy
 from plugins.kube.tests import apiserver as apiservers
-from plugins.kube.tests.apiserver import ApiServer, ApiSetup, StartApiServer, start_apiserver
+from plugins.kube.tests.apiserver import (
+    ApiServer,
+    ApiSetup,
+    NodeApiServer,
+    StartApiServer,
+    start_apiserver,
+)
 
 REQUIRED = "KUBE_APISERVER_REQUIRED"
 """Where this variable is set, tests without a server fail instead of being skipped."""
 _MISSING = "there is no kube-apiserver here: `make kube-apiserver` builds one"
+_NO_NODEAPI = "there is no nodeapi here: `make kube-apiserver` builds one with Go 1.26 or newer"
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +78,28 @@ def nocache_apiserver(_shared_nocache_apiserver: ApiServer) -> Iterator[ApiServe
     """One that watches in etcd, so that compacting is felt at once, and ends watches after 4 s."""
     yield _shared_nocache_apiserver
     _shared_nocache_apiserver.restore()
+
+
+@pytest.fixture(scope="session")
+def _shared_nodeapi(authority: Authority) -> Iterator[ApiServer]:
+    servers.remove_orphans()
+    apiservers.remove_orphans()
+    found = apiservers.find_nodeapi()
+    if found is None and os.environ.get(REQUIRED) and shutil.which("go"):
+        pytest.fail(f"{_NO_NODEAPI} ({REQUIRED} is set)")
+    if found is None:
+        pytest.skip(_NO_NODEAPI)
+    setup = ApiSetup(found.server, authority, etcd=found.etcd)
+    server = start_apiserver(setup, NodeApiServer)
+    yield server
+    server.release()
+
+
+@pytest.fixture
+def nodeapi(_shared_nodeapi: ApiServer) -> Iterator[ApiServer]:
+    """A current API server of nodes alone, with watch-list. Users have tokens alone."""
+    yield _shared_nodeapi
+    _shared_nodeapi.restore()
 
 
 @pytest.fixture
