@@ -38,9 +38,9 @@ class ServiceAccount:
         if self._access is None:
             return await self._read()
         if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = time.monotonic()
             if self._look() != self._stamps:
                 return await self._read_if_good(self._access)
+            self._looked_at = time.monotonic()
         return self._access
 
     async def renewed(self, refused: Access) -> Access | None:
@@ -55,6 +55,7 @@ class ServiceAccount:
             return otherwise
 
     async def _read(self) -> Access:
+        self._looked_at = time.monotonic()
         self._access = access = await asyncio.to_thread(self._read_files)
         return access
 

@@ -23,7 +23,8 @@ from flannel_sdk_kube.options import server_url
 from flannel_sdk_kube.own_thread import SharedWork
 
 # What the package says is repeated only where it cannot hold a piece of the file.
-_LACKING = re.compile(r"Expected (?:key|object with name) (\S+) in")
+_LACKING_KEY = re.compile(r"Expected key (\S+) in")
+_LACKING_NAME = re.compile(r"Expected object with name (\S+) in \S*(contexts|clusters|users) list")
 _MISSING_FILE = re.compile(r"File does not exist: (.+)")
 
 
@@ -167,8 +168,10 @@ class Kubeconfig:
 
 
 def _reason(said: str) -> str:
-    if found := _LACKING.search(said):
+    if found := _LACKING_KEY.search(said):
         return f"it has no {found[1]}, or it is empty"
+    if found := _LACKING_NAME.search(said):
+        return f"it has no {found[1]!r} in {found[2]}"
     if found := _MISSING_FILE.fullmatch(said):
         return f"it names {found[1]}, which does not exist"
     return "it is no complete kubeconfig"
