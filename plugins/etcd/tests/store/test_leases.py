@@ -70,7 +70,7 @@ async def test_a_lease_is_published_for_a_day(site: Site, store: EtcdSubnetManag
     left = await site.client.lease_time(entry.lease)
     assert left is not None
     assert 86390 <= left.ttl <= 86400
-    assert left.keys == [entry.key]
+    assert list(left.keys) == [entry.key]
 
 
 async def test_an_entry_with_our_public_ip_is_adopted(site: Site, store: EtcdSubnetManager) -> None:
