@@ -76,7 +76,7 @@ class _Watch:
                 connection, token = await self._source.connected()
                 async with aclosing(self._stream(connection, token)) as stream:
                     while True:
-                        response = await stream.next(self._recovery.patience)
+                        response = await stream.next()
                         batch = self._history.take(response, time.monotonic())
                         self._recovery.heard(response)
                         if batch is not None:
@@ -109,4 +109,4 @@ class _Watch:
             start_revision=self._history.wanted,
             progress_notify=True,
         )
-        return WatchStream(connection, token, create, self._silence)
+        return WatchStream(connection, token, create, self._silence, self._recovery.patience)

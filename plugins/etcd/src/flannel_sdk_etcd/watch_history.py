@@ -5,11 +5,8 @@ from collections.abc import Iterable
 from flannel_sdk_etcd.errors import Compacted
 from flannel_sdk_etcd.records import Event, KeyValue, WatchBatch
 from flannel_sdk_etcd.schema import DELETE, EventMessage, WatchResponse
+from flannel_sdk_etcd.server_words import failure_in
 from flannel_sdk_etcd.transport import CallFailed, Failure
-
-_COMPACTED_WORDS = "required revision has been compacted"
-_TOKEN_WORDS = ("invalid auth token", "revision of auth store is old", "user name is empty")
-_FORBIDDEN_WORDS = "permission denied"
 
 
 class WatchHistory:
@@ -61,14 +58,10 @@ class WatchHistory:
 
     def _end_of(self, response: WatchResponse) -> Compacted | CallFailed:
         reason = response.cancel_reason
-        if response.compact_revision or _COMPACTED_WORDS in reason:
+        failure = failure_in(reason) or Failure.UNANSWERED
+        if response.compact_revision or failure is Failure.COMPACTED:
             return self.compacted(response.compact_revision)
-        failure = Failure.UNANSWERED
-        if any(words in reason for words in _TOKEN_WORDS):
-            failure = Failure.TOKEN_REFUSED
-        elif _FORBIDDEN_WORDS in reason:
-            failure = Failure.FORBIDDEN
-        return CallFailed(failure, f"the server ended the watch: {reason or 'it gave no reason'}")
+        return CallFailed(failure, f"it ended the watch ({reason or 'it gave no reason'})")
 
     def _check_cluster(self, cluster: int) -> None:
         if self._cluster not in {0, cluster}:

@@ -125,7 +125,8 @@ def test_compaction_may_be_told_in_words_only(history: WatchHistory) -> None:
         ("etcdserver: revision of auth store is old", Failure.TOKEN_REFUSED),
         ("etcdserver: user name is empty", Failure.TOKEN_REFUSED),
         ("etcdserver: permission denied", Failure.FORBIDDEN),
-        ("etcdserver: no leader", Failure.UNANSWERED),
+        ("etcdserver: no leader", Failure.NO_LEADER),
+        ("something new", Failure.UNANSWERED),
         ("", Failure.UNANSWERED),
     ],
 )
