@@ -5,7 +5,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from flannel_sdk.backoff import Backoff
-from flannel_sdk.errors import FlannelError
+from flannel_sdk.errors import FlannelError, StoreUnavailable
 from flannel_sdk_etcd.auth import Authentication
 from flannel_sdk_etcd.clock import loop_time
 from flannel_sdk_etcd.endpoints import Endpoint
@@ -51,12 +51,13 @@ class Calls:
             self.members.failed(connection)
             raise self._error({connection.endpoint: error}) from error
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
-        """What somebody who used ``connected`` found out about it."""
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
+        """What somebody who used ``connected`` found out about it; gives the sentence for it."""
         if error.failure is Failure.TOKEN_REFUSED:
             self._auth.forget()
         else:
             self.members.failed(connection)
+        return StoreUnavailable(sentence({connection.endpoint: error}, self._user))
 
     async def _perform(
         self, method: Method, request: Message, answer: type[AnswerT], *, may_repeat: bool

@@ -160,9 +160,9 @@ class EtcdClient:
         """See WatchSource."""
         return await self._calls.connected()
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
         """See WatchSource."""
-        self._calls.failed(connection, error)
+        return self._calls.failed(connection, error)
 
     async def aclose(self) -> None:
         """End all calls, watches and connections. Idempotent."""

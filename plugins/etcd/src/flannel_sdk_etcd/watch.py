@@ -33,8 +33,11 @@ class WatchSource(Protocol):
         """
         ...
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
-        """Prefer another endpoint from now on; forget the token if it was refused."""
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
+        """Prefer another endpoint from now on; forget the token if it was refused.
+
+        Gives the error as people should read it.
+        """
         ...
 
 
@@ -97,8 +100,7 @@ class _Watch:
             if error.failure is Failure.COMPACTED:
                 raise self._history.compacted() from error
             error = self._recovery.judged(error, has_token=has_token)
-            self._source.failed(connection, error)
-            said = StoreUnavailable(f"etcd at {connection.endpoint}: {error.detail}")
+            said = self._source.failed(connection, error)
         await self._recovery.wait_out(error, said)
 
     def _stream(self, connection: Connection, token: str | None) -> WatchStream:

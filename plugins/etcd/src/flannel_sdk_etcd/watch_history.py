@@ -58,10 +58,10 @@ class WatchHistory:
 
     def _end_of(self, response: WatchResponse) -> Compacted | CallFailed:
         reason = response.cancel_reason
-        failure = failure_in(reason) or Failure.UNANSWERED
+        failure = failure_in(reason) or Failure.REFUSED
         if response.compact_revision or failure is Failure.COMPACTED:
             return self.compacted(response.compact_revision)
-        return CallFailed(failure, f"it ended the watch ({reason or 'it gave no reason'})")
+        return CallFailed(failure, reason or "it ended the watch without a reason")
 
     def _check_cluster(self, cluster: int) -> None:
         if self._cluster not in {0, cluster}:

@@ -126,14 +126,14 @@ def test_compaction_may_be_told_in_words_only(history: WatchHistory) -> None:
         ("etcdserver: user name is empty", Failure.TOKEN_REFUSED),
         ("etcdserver: permission denied", Failure.FORBIDDEN),
         ("etcdserver: no leader", Failure.NO_LEADER),
-        ("something new", Failure.UNANSWERED),
-        ("", Failure.UNANSWERED),
+        ("something new", Failure.REFUSED),
+        ("", Failure.REFUSED),
     ],
 )
 def test_why_the_server_ended_the_watch(
     history: WatchHistory, reason: str, failure: Failure
 ) -> None:
-    with pytest.raises(CallFailed, match=reason or "no reason") as caught:
+    with pytest.raises(CallFailed, match=reason or "without a reason") as caught:
         history.take(canceled(reason, created=True), 0)
     assert caught.value.failure is failure
 

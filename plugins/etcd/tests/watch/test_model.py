@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flannel_sdk.errors import StoreUnavailable
 from flannel_sdk.testing import virtual_time
 from plugins.etcd.tests.scripted_transport import (
     answered,
@@ -54,10 +55,11 @@ class RandomServer:
             raise broken("refused")
         return self, None
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
         if self._compactions and self._random.random() < 0.3:
             self._compactions -= 1
             self._compacted = self._random.randrange(self._compacted, self.head)
+        return StoreUnavailable(str(error))
 
     async def connect(self, timeout: float) -> None:
         raise NotImplementedError

@@ -131,7 +131,7 @@ def test_permission_denied_is_believed_of_a_new_token_only(
     first, *others = (failure for _, failure in source.failures)
     assert first is Failure.TOKEN_REFUSED
     assert others == [Failure.FORBIDDEN] * 2
-    assert "permission denied); trying again in 0.1 s" in caplog.text
+    assert "permission denied; trying again in 0.1 s" in caplog.text
 
 
 def test_each_token_may_expire() -> None:
