@@ -37,9 +37,9 @@ _CODES = {
 
 # gRPC says so of a call for which there was no connection to send it on.
 _NEVER_SENT = re.compile(r"failed to connect to all addresses|(DNS|errors?) resol", re.IGNORECASE)
+_UNRESOLVED = re.compile(r"(DNS|errors?) resol", re.IGNORECASE)
 _PREAMBLE = re.compile(
-    r"^.*last error: *(?:[A-Z_]+: )?(?:(?:ipv[46]|dns):\S+: )?"
-    r"|.*OPENSSL_internal:|errors resolving .*(?=lookup error:)|.*is_balancer=[01]: "
+    r"^.*last error: *(?:[A-Z_]+: )?(?:(?:ipv[46]|dns):\S+: )?|.*OPENSSL_internal:"
 )
 
 
@@ -63,6 +63,8 @@ def failure_of_attempt(error: grpc.RpcError) -> CallFailed:
     for known, meaning in _UNTRUSTED.items():
         if known in words:
             return CallFailed(Failure.UNTRUSTED, f"{meaning} ({reason})")
+    if _UNRESOLVED.search(words):
+        reason = f"its name cannot be resolved ({words.rpartition(': ')[2].rstrip(']')})"
     return CallFailed(Failure.NOT_CONNECTED, reason)
 
 
