@@ -134,17 +134,18 @@ class GrpcConnection:
                 Failure.NOT_CONNECTED, f"nothing answered there within {timeout:.1f} s"
             ) from None
         except CallFailed as error:
-            raise await self._explained(error) from error
+            mistake = await self._mistake(error)
+            if mistake is None:
+                raise
+            raise CallFailed(Failure.UNTRUSTED, f"{mistake} ({error.detail})") from error
         self._has_connected = True
         return channel
 
-    async def _explained(self, error: CallFailed) -> CallFailed:
+    async def _mistake(self, error: CallFailed) -> str | None:
         """What is wrong with the endpoint, where its port answers but was never connected."""
-        if not self._has_connected and ENDED_AT_ONCE.search(error.detail):
-            mistake = await wrong_scheme(self.endpoint)
-            if mistake is not None:
-                return CallFailed(Failure.UNTRUSTED, f"{mistake} ({error.detail})")
-        return error
+        if self._has_connected or not ENDED_AT_ONCE.search(error.detail):
+            return None
+        return await wrong_scheme(self.endpoint)
 
     async def _usable_channel(self) -> Channel:
         """The present channel, or one in its place where that is no use any more."""
