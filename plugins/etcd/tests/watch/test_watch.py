@@ -134,13 +134,14 @@ def test_permission_denied_is_believed_of_a_new_token_only(
     assert "permission denied; trying again in 0.1 s" in caplog.text
 
 
-def test_each_token_may_expire() -> None:
+def test_each_token_may_expire(caplog: pytest.LogCaptureFixture) -> None:
     expiring: Script = [created(), Pause(3), canceled("etcdserver: permission denied")]
     source = ScriptedSource(expiring, expiring, expiring, [created(), events(put(5))])
     source.token = "abc"
     assert _taken(source, 1) == [5]
     assert [stream.opened_at for stream in source.streams] == pytest.approx([0, 3, 6, 9])
     assert source.failures == [(1, Failure.TOKEN_REFUSED)] * 3
+    assert not caplog.records
 
 
 def test_without_a_token_permission_denied_means_what_it_says() -> None:
@@ -214,6 +215,19 @@ def test_time_in_which_nobody_asks_for_a_batch_is_not_silence() -> None:
     virtual_time.run(main())
     (stream,) = source.streams
     assert not stream.asked_at
+
+
+def test_a_closed_watch_wakes_nobody() -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        await _take(ScriptedSource([created(), events(put(5)), HANG]), 1)
+        await asyncio.Event().wait()
+
+    with pytest.raises(AssertionError, match="no timer is set"):
+        virtual_time.run(main())
+    assert loops[0].time() == 0
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:
