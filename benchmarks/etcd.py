@@ -85,7 +85,9 @@ def measure_burst(endpoint: str) -> tuple[dict[str, float], float]:
     writer.fill(BURST)
     written = []
     figures = _reader(
-        "burst", endpoint, "/burst", str(BURST), then=lambda: written.append(writer.burst(BURST))
+        *("burst", endpoint, "/burst", str(BURST)),
+        first=writer.touch,
+        then=lambda: written.append(writer.burst(BURST)),
     )
     return figures, written[0]
 
@@ -108,6 +110,7 @@ def measure_latency(endpoint: str, events: int) -> tuple[Percentiles, Percentile
     answered: list[float] = []
     found = _reader(
         *("latency", endpoint, "/latency", str(events)),
+        first=writer.touch,
         then=lambda: answered.extend(writer.one_by_one(values(), 1e-3)),
     )
     return (found["p50_ms"], found["p99_ms"]), percentiles(answered)
@@ -126,13 +129,18 @@ def import_cost() -> tuple[float, float]:
     )
 
 
-def _reader(*arguments: str, then: Callable[[], None] | None = None) -> dict[str, float]:
-    """Run a reader; ``then`` is called once it has its first snapshot."""
+def _reader(
+    *arguments: str,
+    first: Callable[[], None] | None = None,
+    then: Callable[[], None] | None = None,
+) -> dict[str, float]:
+    """Run a reader; ``first`` is called once it has a snapshot, ``then`` once it has a change."""
     command = [sys.executable, "-m", "benchmarks.etcd_reader", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None
-        if then is not None and reader.stdout.readline():
-            then()
+        for step in (first, then):
+            if step is not None and reader.stdout.readline():
+                step()
         said = reader.stdout.read()
     if reader.returncode:
         raise RuntimeError(f"the reader of {arguments[0]} failed")

@@ -1,7 +1,8 @@
 """What the etcd benchmark measures, in a process of its own: ``python -m benchmarks.etcd_reader``.
 
 Arguments: ``import`` or ``import-core``; or ``snapshot``, ``burst`` or ``latency`` with endpoint,
-prefix and a number. It prints ``ready`` when it has the first snapshot, and a line of JSON last.
+prefix and a number. It prints a line when it has the first snapshot, another when the watch has
+given a first change, and a line of JSON last.
 """
 
 import asyncio
@@ -59,10 +60,17 @@ async def snapshot(items: Items, count: int) -> dict[str, float]:
     }
 
 
+async def until_watching(items: Items) -> None:
+    """Past what only the first change has to wait for: etcd may take 100 ms to begin a watch."""
+    await anext(items)
+    print("listed", flush=True)
+    await anext(items)
+    print("watching", flush=True)
+
+
 async def burst(items: Items, count: int) -> dict[str, float]:
     """``count`` changed leases after the snapshot, from the first one on."""
-    await anext(items)
-    print("ready", flush=True)
+    await until_watching(items)
     seen: set[object] = set()
     begin, cpu = 0.0, cpu_seconds()
     batches = 0
@@ -77,8 +85,7 @@ async def burst(items: Items, count: int) -> dict[str, float]:
 
 async def latency(items: Items, count: int) -> dict[str, float]:
     """Each value says when it was put, in seconds of CLOCK_MONOTONIC; p50 and p99 in ms."""
-    await anext(items)
-    print("ready", flush=True)
+    await until_watching(items)
     seconds: list[float] = []
     while len(seconds) < count:
         item = await anext(items)

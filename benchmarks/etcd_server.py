@@ -27,6 +27,7 @@ _START_SECONDS = 20.0
 _PUTS_A_TRANSACTION = 100
 """etcd takes 128."""
 _IN_FLIGHT = 64
+_TOUCHED = 60_000
 
 
 @contextmanager
@@ -91,6 +92,12 @@ class Writer:
             TxnRequest(success=puts[start : start + step]) for start in range(0, len(puts), step)
         ]
         asyncio.run(self._send(batches, "Txn", TxnRequest, TxnResponse, 8))
+
+    def touch(self) -> None:
+        """Change one peer that the others leave alone."""
+        key, value = self._entry(_TOUCHED)
+        puts = [PutRequest(key=key, value=value)]
+        asyncio.run(self._send(puts, "Put", PutRequest, PutResponse, 1))
 
     def burst(self, count: int) -> float:
         """``count`` puts, each a revision of its own, many at once; seconds that they took."""
