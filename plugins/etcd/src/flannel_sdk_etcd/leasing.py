@@ -109,7 +109,10 @@ class Leasing:
 
     async def _acquire_once(self, grant: Grant, wish: Wish) -> Lease | None:
         """None if somebody else was faster."""
-        listing = await self._list(wish.attrs)
+        try:
+            listing = await self._list(wish.attrs)
+        except Compacted:  # between two pages
+            return None
         for lease, entry in listing.own:
             if compatible(lease.subnets, wish.config):
                 return await self._rewrite(entry, lease.subnets, wish.attrs, wish.value, grant)
