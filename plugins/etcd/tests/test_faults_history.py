@@ -117,3 +117,29 @@ async def test_the_configuration_is_followed_over_a_compaction(
             etcd.control.compact()
             proxy.heal()
             await eventually(lambda: seen[-1] == "host-gw", "the new configuration", PATIENCE)
+
+
+async def test_a_removal_is_seen_though_history_is_compacted_right_after_it(
+    start_etcd: StartEtcd, prefix: str, open_proxy: OpenProxy
+) -> None:
+    """etcd#18089: servers older than its fix leave such a removal out of a watch that begins there.
+
+    The removal is the first change that we miss, and the last one that is compacted away.
+    """
+    etcd = start_etcd(Setup())
+    put_config(etcd, prefix)
+    proxy = await open_proxy(etcd.member.port)
+    async with (
+        manager(options(etcd.member.url, prefix=prefix)) as others,
+        manager(options(proxy.url(), prefix=prefix)) as opened,
+        viewing(opened) as view,
+    ):
+        lease = await others.acquire_lease(node(1))
+        await view.agrees(etcd, prefix)
+        proxy.refuse()
+        removed_at = etcd.control.delete(f"{prefix}/subnets/{format_subnet_key(lease.subnets)}")
+        assert removed_at == lease.revision + 1
+        etcd.control.compact(removed_at)
+        await others.acquire_lease(node(2))
+        proxy.heal()
+        await view.agrees(etcd, prefix)

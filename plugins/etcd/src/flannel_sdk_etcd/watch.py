@@ -108,7 +108,7 @@ class _Watch:
         create = WatchCreateRequest(
             key=self._key,
             range_end=self._range_end,
-            start_revision=self._history.wanted,
+            start_revision=self._history.asked_from,
             progress_notify=True,
         )
         return WatchStream(connection, token, create, self._silence, self._recovery.patience)

@@ -87,6 +87,8 @@ class RandomServer:
         # A member may repeat what is older than what was asked for (etcd#20221).
         repeats = self._random.random() < 0.2
         left = [g for g in self.history if repeats or g[0].kv.mod_revision >= start]
+        # What was removed at the compacted revision itself is lost too (etcd#18089).
+        left = [g for g in left if g[0].kv.mod_revision > self._compacted]
         sent = start - 1
         while left:
             count = self._random.randint(1, 3)
