@@ -34,9 +34,10 @@ PATIENCE = 20.0
 """Seconds; flanneld waits for up to 5 s between attempts to watch again."""
 
 
-_FOLLOWS_SINCE = 0, 20
+FOLLOWS_SINCE = 0, 20
 """Older flannelds take only the first event of an answer and watch again from then on, not from
-where they were: they know for sure only what was there when they started."""
+where they were: they know for sure only what was there when they started. With two families they
+also are out of subnets once the first IPv6 subnet is taken."""
 _PATIENCE_WITH_OLD = 2.0
 
 
@@ -82,7 +83,7 @@ class MixedCluster:
         self.names, self.spec, self.directory, self.etcd = names, spec, directory, etcd
         self.nodes: dict[int, MixedNode] = {}
         self._flanneld = flanneld
-        self._follows = _version(flanneld) >= _FOLLOWS_SINCE
+        self._follows = flanneld_version(flanneld) >= FOLLOWS_SINCE
         self._endpoint = etcd.member.url
 
     async def join(self, kinds: Mapping[int, Kind]) -> None:
@@ -243,7 +244,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _version(flanneld: Path) -> tuple[int, int]:
+def flanneld_version(flanneld: Path) -> tuple[int, int]:
     """Major and minor version; that of a build without one counts as the newest."""
     done = subprocess.run([flanneld, "--version"], capture_output=True, text=True, check=True)
     found = re.fullmatch(r"v(\d+)\.(\d+)\..*", (done.stderr + done.stdout).strip())
