@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -24,6 +26,8 @@ from flannel_sdk_etcd.schema import (
     WatchResponse,
 )
 from flannel_sdk_etcd.transport import CallFailed, Failure, Method
+
+Stream: TypeAlias = "aio.StreamStreamCall[bytes, bytes]"
 
 _STREAM_CONNECT_SECONDS = 5.0
 _RESPONSES: Mapping[Method, type[Message]] = {
@@ -79,19 +83,19 @@ class GrpcConnection:
         deadline = time.monotonic() + timeout
         channel = await self._connected(timeout)
         unary: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.grpc.unary_unary(method.value)
-        with channel.used():
-            try:
-                answer = await unary(
-                    type(request).SerializeToString(request),
-                    timeout=max(0.001, deadline - time.monotonic()),
-                    metadata=_metadata(token),
-                )
-            except grpc.RpcError as error:
-                raise failure_of_call(error) from error
-            except aio.UsageError as error:
-                raise CallFailed(Failure.NOT_CONNECTED, "the connection was closed") from error
-            except asyncio.CancelledError:
-                raise _closed_under_call() from None
+        with _unsent_if_closed():
+            call = unary(
+                type(request).SerializeToString(request),
+                timeout=max(0.001, deadline - time.monotonic()),
+                metadata=_metadata(token),
+            )
+        try:
+            with channel.used(call):
+                answer = await call
+        except grpc.RpcError as error:
+            raise failure_of_call(error) from error
+        except asyncio.CancelledError:
+            raise _closed_under_call() from None
         return _parsed(method, answer)
 
     async def stream(
@@ -99,11 +103,12 @@ class GrpcConnection:
     ) -> AsyncGenerator[Message, None]:
         """See Connection."""
         channel = await self._connected(_STREAM_CONNECT_SECONDS)
-        opened: aio.StreamStreamMultiCallable[bytes, bytes] = channel.grpc.stream_stream(
+        open_stream: aio.StreamStreamMultiCallable[bytes, bytes] = channel.grpc.stream_stream(
             method.value
         )
-        with channel.used():
-            call = opened(metadata=_metadata(token))
+        with _unsent_if_closed():
+            call = open_stream(metadata=_metadata(token))
+        with channel.used(call):
             sending = asyncio.create_task(_send(call, requests))
             try:
                 while True:
@@ -164,7 +169,13 @@ class GrpcConnection:
         return self._channel
 
 
-Stream = aio.StreamStreamCall[bytes, bytes]
+@contextmanager
+def _unsent_if_closed() -> Iterator[None]:
+    """Around giving a request to gRPC."""
+    try:
+        yield
+    except aio.UsageError as error:
+        raise CallFailed(Failure.NOT_CONNECTED, "the connection was closed") from error
 
 
 async def _send(stream: Stream, requests: AsyncIterator[Message]) -> None:
