@@ -4,7 +4,10 @@ from flannel_sdk.errors import StoreUnavailable
 
 
 class Compacted(StoreUnavailable):
-    """The history before ``revision`` is gone: list again, compare, and watch from that list on."""
+    """The history before ``revision`` is gone: list again, compare, and watch from that list on.
+
+    Also where the store was set back to ``revision``, or another cluster answers.
+    """
 
     def __init__(self, message: str, revision: int) -> None:
         super().__init__(message)

@@ -73,7 +73,9 @@ class WatchHistory:
         return CallFailed(failure, reason or "it ended the watch without a reason")
 
     def _check_cluster(self, cluster: int) -> None:
-        if self._cluster not in {0, cluster}:
+        if cluster in {0, self._cluster}:
+            return  # 0: a gateway that does not tell
+        if self._cluster:
             raise Compacted(
                 f"{self._etcd} is of another cluster than before ({cluster:x}, not"
                 f" {self._cluster:x}), whose revisions mean something else: list the keys again.",
@@ -98,7 +100,7 @@ class WatchHistory:
 
     def _note_progress(self, watch_id: int, revision: int) -> None:
         if watch_id < 0:
-            # The answer to a request of ours is of no watch, and until etcd 3.5.8 it overtook
+            # The answer to a request of ours is of no watch, and older servers let it overtake
             # events (etcd#15220): it tells that the server lives and nothing of what it sent.
             self._note_answer(revision)
         elif not self._held:

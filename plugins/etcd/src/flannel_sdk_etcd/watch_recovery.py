@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 _STANDS_SECONDS = 1.0
 """A stream that stood for so long has worked, whether or not there were events."""
 _LONGEST_PATIENCE = 8
+"""Times the silence after which a server is asked."""
 
 
 class Recovery:
@@ -51,11 +52,11 @@ class Recovery:
     def judged(self, error: CallFailed, *, has_token: bool) -> CallFailed:
         """``error`` as what it probably is.
 
-        Until etcd 3.5.8 a watch with an expired token is answered with "permission denied", so
-        only a new token that is refused as well means what it says.
+        Older servers answer a watch with an expired token with "permission denied", so only of a
+        new token is that believed.
         """
-        is_new = self._token_was_refused and not self._has_worked(error)
-        if error.failure is Failure.FORBIDDEN and has_token and not is_new:
+        token_is_new = self._token_was_refused and not self._has_worked(error)
+        if error.failure is Failure.FORBIDDEN and has_token and not token_is_new:
             return CallFailed(Failure.TOKEN_REFUSED, error.detail)
         return error
 

@@ -146,6 +146,12 @@ def test_another_cluster_has_another_history(history: WatchHistory) -> None:
         history.take(WatchResponse(header=header, created=True), 0)
 
 
+def test_a_gateway_need_not_tell_the_cluster(history: WatchHistory) -> None:
+    for cluster in (0, CLUSTER, 0, CLUSTER):
+        header = ResponseHeader(cluster_id=cluster, revision=9)
+        assert history.take(WatchResponse(header=header, created=True), 0) is None
+
+
 def test_a_store_that_was_set_back_is_noticed(history: WatchHistory) -> None:
     history.take(events(put(80)), 0)
     history.take(answered(60), 0)

@@ -58,7 +58,8 @@ class RandomServer:
     def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
         if self._compactions and self._random.random() < 0.3:
             self._compactions -= 1
-            self._compacted = self._random.randrange(self._compacted, self.head)
+            at = self._random.choice(self.history)[0].kv.mod_revision
+            self._compacted = max(self._compacted, at + self._random.choice((0, 0, 1, 50)))
         return StoreUnavailable(str(error))
 
     async def connect(self, timeout: float) -> None:
@@ -131,7 +132,10 @@ async def _delivered(server: RandomServer) -> tuple[list[Change], bool]:
     found: list[Change] = []
     wanted = len(server.changes())
     try:
-        async with aclosing(watch(server, b"k", b"l", START)) as batches:
+        async with (
+            asyncio.timeout(20_000),
+            aclosing(watch(server, b"k", b"l", START)) as batches,
+        ):
             while len(found) < wanted:
                 batch = await anext(batches)
                 assert batch.revision == batch.events[-1].entry.mod_revision
