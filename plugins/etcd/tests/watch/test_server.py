@@ -217,6 +217,33 @@ async def test_a_closed_watch_is_closed_on_the_server(start_etcd: StartEtcd, pre
         await eventually(lambda: _watchers(etcd.member) == 0, "no watch", 1)
 
 
+async def test_watches_cancelled_at_any_moment_leave_nothing_on_the_server(
+    start_etcd: StartEtcd, prefix: str, open_proxy: OpenProxy
+) -> None:
+    etcd = start_etcd(Setup())
+    for number in range(50):
+        etcd.control.put(f"{prefix}/{number}", "1")
+    proxy = await open_proxy(etcd.member.port)
+    seen: list[int] = []
+
+    async def follow(client: EtcdClient) -> None:
+        async with aclosing(client.watch(prefix.encode(), 1, is_prefix=True)) as batches:
+            async for batch in batches:
+                seen.append(batch.revision)
+
+    async with _client(proxy.url()) as client:
+        for number in range(60):
+            following = asyncio.create_task(follow(client))
+            await asyncio.sleep(0.003 * (number % 30))
+            if number % 10 == 9:
+                proxy.cut()
+            following.cancel()
+            await asyncio.wait([following], timeout=1)
+            assert following.cancelled()
+        await eventually(lambda: _watchers(etcd.member) == 0, "no watch", 2)
+    assert seen, "some were cancelled after they had worked"
+
+
 async def test_a_client_that_is_closed_ends_its_watches(etcd: Cluster, prefix: str) -> None:
     async with _client(etcd.member.url) as client:
         start = etcd.control.put(f"{prefix}/a", "1")
