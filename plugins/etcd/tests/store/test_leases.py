@@ -14,6 +14,7 @@ from flannel_sdk.errors import (
     OutOfSubnets,
     StoreUnavailable,
 )
+from flannel_sdk.interfaces import SubnetManager, SupportsConfigWatch, SupportsConfigWrite
 from flannel_sdk.model import ByFamily, LeaseAttrs, Prefix, encode_attrs, format_subnet_key
 from plugins.etcd.tests.nodes import (
     DUAL,
@@ -34,6 +35,13 @@ async def store(site: Site) -> EtcdSubnetManager:
     """A manager of an IPv4 network."""
     await site.configure(IPV4)
     return site.open()
+
+
+async def test_it_is_what_the_contract_wants(store: EtcdSubnetManager) -> None:
+    manager: SubnetManager = store
+    assert isinstance(manager, SupportsConfigWatch)
+    assert isinstance(manager, SupportsConfigWrite)
+    assert store.name.startswith("etcd:")
 
 
 async def test_the_configuration_is_missing_wrong_or_there(site: Site) -> None:

@@ -19,6 +19,7 @@ from flannel_sdk_etcd.records import KeyValue
 
 from flannel_sdk.errors import LeaseLost, StoreUnavailable
 from flannel_sdk.model import Lease, decode_entries, encode_attrs, is_same_node
+from flannel_sdk.testing import virtual_time
 from plugins.etcd.tests.fake_client import FakeClient, FakeEtcd, Fault
 from plugins.etcd.tests.nodes import DUAL, IPV4, PREFIX, node, node_dual
 
@@ -266,6 +267,26 @@ async def test_down_from_any_request_on(case: Case) -> None:
             world.client.before.clear()
             world.client.is_down = False
         world.check(lease)
+
+
+@each_case
+def test_a_store_that_does_not_answer_holds_a_cancellation_up_for_seconds_only(case: Case) -> None:
+    async def main() -> None:
+        for number in range(len(await requests_of(case))):
+            world, act = case()
+            world.client.hangs_from = number
+            async with no_task_left():
+                task = asyncio.ensure_future(act())
+                await asyncio.sleep(10)
+                cancelled_at = asyncio.get_running_loop().time()
+                task.cancel()
+                outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+                assert asyncio.get_running_loop().time() - cancelled_at <= 6
+                # It may have been done but for etcd leases that could not be revoked.
+                assert isinstance(outcome, asyncio.CancelledError | Lease)
+                await world.store.aclose()
+
+    virtual_time.run(main())
 
 
 RIVALS: dict[str, Callable[[World], object]] = {
