@@ -49,23 +49,23 @@ async def test_a_cut_while_history_is_read_loses_no_event(
     etcd: Cluster, prefix: str, open_proxy: OpenProxy
 ) -> None:
     start = etcd.control.revision() + 1
-    for number in range(3000):
-        etcd.control.put(f"{prefix}/{number:06}", "x" * 500)
+    for number in range(800):
+        etcd.control.put(f"{prefix}/{number:06}", "x" * 4000)
     proxy = await open_proxy(etcd.member.port)
     async with recording(options(proxy.url()), prefix, start) as log:
-        for cut in (1, 1000, 2000):
+        for cut in (1, 200, 400):
             await eventually(lambda n=cut: len(log.seen) >= n, f"{cut} events", PATIENCE)  # type: ignore[misc]  # n is bound in the loop
             proxy.cut()
         await nothing_lost(log, etcd, prefix)
-    assert len(log.seen) == 3000
+    assert len(log.seen) == 800
 
 
 async def test_a_lease_and_a_view_outlive_a_restart(start_etcd: StartEtcd, prefix: str) -> None:
     etcd = start_etcd(Setup())
     put_config(etcd, prefix)
-    here = options(etcd.member.url, prefix=prefix)
+    here = options(etcd.member.url, prefix=prefix, timeout=1.0)
     async with (
-        manager(here, lease_ttl=4) as opened,
+        manager(here, lease_ttl=3) as opened,
         keeping(opened, 1) as keeper,
         viewing(opened) as view,
     ):
@@ -123,12 +123,6 @@ async def test_a_silent_connection_is_left_for_another_endpoint(
         before = time.monotonic()
         assert (await opened.get_network_config()).backend_type == "vxlan"
         assert time.monotonic() - before < 6
-        second.silence()
-        first.heal()
-        async with manager(options(etcd.member.url, prefix=prefix)) as other:
-            await other.acquire_lease(node(3))
-        await view.agrees(etcd, prefix)
-        assert len(view.revisions) == 2
 
 
 async def test_a_silent_partition_heals(
