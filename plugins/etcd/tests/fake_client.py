@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from enum import Enum, auto
 from typing import TypeVar
 
-from flannel_sdk_etcd.errors import Compacted, OutcomeUnknown
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone, OutcomeUnknown
 from flannel_sdk_etcd.records import Commit, Event, KeyValue, LeaseTime, Page, WatchBatch
 
 from flannel_sdk.errors import StoreUnavailable
@@ -29,7 +29,7 @@ class FakeEtcd:
 
     def put(self, key: bytes, value: bytes, lease: int = 0) -> int:
         if lease and lease not in self.leases:
-            raise StoreUnavailable("requested lease not found")
+            raise EtcdLeaseGone("requested lease not found")
         return self._commit([Event(False, KeyValue(key, value, self.revision + 1, lease))])
 
     def delete(self, *keys: bytes) -> int:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from flannel_sdk.errors import StoreUnavailable
 from flannel_sdk_etcd.calls import Calls
-from flannel_sdk_etcd.errors import Compacted
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone
 from flannel_sdk_etcd.options import EtcdOptions
 from flannel_sdk_etcd.records import Commit, KeyValue, LeaseTime, Page, WatchBatch
 from flannel_sdk_etcd.schema import (
@@ -94,10 +94,15 @@ class EtcdClient:
     async def put_if(self, key: bytes, expected: int, value: bytes, lease: int = 0) -> Commit:
         """Write if the key's mod_revision is ``expected``; 0: if there is no such key.
 
-        ``lease``: the etcd lease that the key is to live by; StoreUnavailable if it is gone.
+        ``lease``: the etcd lease that the key is to live by; EtcdLeaseGone if there is none.
         """
         put = RequestOp(request_put=PutRequest(key=key, value=value, lease=lease))
-        return await self._if_at(key, expected, put)
+        try:
+            return await self._if_at(key, expected, put)
+        except StoreUnavailable as error:
+            if _says(error, Failure.NOT_FOUND):
+                raise EtcdLeaseGone(str(error)) from error
+            raise
 
     async def delete_if(self, key: bytes, expected: int) -> Commit:
         """Remove the key if its mod_revision is ``expected``."""

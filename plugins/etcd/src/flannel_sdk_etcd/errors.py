@@ -16,3 +16,7 @@ class Compacted(StoreUnavailable):
 
 class OutcomeUnknown(StoreUnavailable):
     """A write may have taken effect, or may still: read before writing again."""
+
+
+class EtcdLeaseGone(StoreUnavailable):
+    """The etcd lease that a write was to live by has ended or was revoked; nothing was written."""

@@ -24,7 +24,7 @@ from flannel_sdk.model import (
     is_same_node,
 )
 from flannel_sdk_etcd.decoding import held_subnets, read_entries
-from flannel_sdk_etcd.errors import Compacted, OutcomeUnknown
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone, OutcomeUnknown
 from flannel_sdk_etcd.grants import Grant, Grants
 from flannel_sdk_etcd.keys import Keys
 from flannel_sdk_etcd.records import KeyValue
@@ -102,6 +102,9 @@ class Leasing:
                 doubts += 1
                 if doubts == _MOST_DOUBTS:
                     raise
+            except EtcdLeaseGone:
+                # Another process of this node adopted what we had just written, and so on.
+                continue
             finally:
                 await self.grants.settle()
 

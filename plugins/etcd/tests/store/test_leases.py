@@ -169,6 +169,26 @@ async def test_two_keys_never_hold_one_subnet_of_a_family(site: Site) -> None:
     assert await site.unused_etcd_leases() == set()
 
 
+async def test_one_node_that_starts_twice_at_once_gets_one_lease(site: Site) -> None:
+    await site.configure(IPV4)
+    stores = [site.open() for _ in range(8)]
+    leases = await asyncio.gather(*(store.acquire_lease(node(1)) for store in stores))
+    assert len({lease.subnets for lease in leases}) == 1
+    assert await site.names() == [format_subnet_key(leases[0].subnets)]
+    assert await site.unused_etcd_leases() == set()
+
+
+async def test_one_manager_that_is_asked_twice_at_once_leases_once(
+    site: Site, store: EtcdSubnetManager
+) -> None:
+    one, two = await asyncio.gather(store.acquire_lease(node(1)), store.acquire_lease(node(1)))
+    assert one.subnets == two.subnets
+    renewed, adopted = await asyncio.gather(store.renew_lease(two), store.acquire_lease(node(1)))
+    assert renewed.subnets == adopted.subnets == one.subnets
+    assert len(await site.names()) == 1
+    assert await site.unused_etcd_leases() == set()
+
+
 async def test_d5_a_reservation_stays_one(site: Site, store: EtcdSubnetManager) -> None:
     await site.put("10.3.50.0-24", encode_attrs(node(1)))
     changed = node(1, mac="c6:d2:32:6f:8f:45")

@@ -289,6 +289,11 @@ def test_a_store_that_does_not_answer_holds_a_cancellation_up_for_seconds_only(c
     virtual_time.run(main())
 
 
+def revoke_ours(world: World) -> None:
+    for number in world.etcd.leases.keys() - {OLD, FOREIGN}:
+        world.etcd.revoke(number)
+
+
 RIVALS: dict[str, Callable[[World], object]] = {
     "delete": lambda world: world.etcd.delete(OURS),
     "expire": lambda world: world.etcd.revoke(OLD),
@@ -296,6 +301,7 @@ RIVALS: dict[str, Callable[[World], object]] = {
     "garble": lambda world: world.etcd.put(OURS, b"{", FOREIGN),
     "reserve": lambda world: world.etcd.put(OURS, encode_attrs(FORMER)),
     "renew": lambda world: world.etcd.put(OURS, encode_attrs(FORMER), FOREIGN),
+    "revoke": revoke_ours,
     "compact": lambda world: world.etcd.compact(),
 }
 
