@@ -9,7 +9,7 @@ from typing import ParamSpec
 
 import pytest
 from flannel_sdk_etcd.client import EtcdClient
-from flannel_sdk_etcd.errors import Compacted, OutcomeUnknown
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone, OutcomeUnknown
 from flannel_sdk_etcd.options import EtcdOptions
 from flannel_sdk_etcd.schema import (
     LeaseGrantResponse,
@@ -140,7 +140,7 @@ async def test_an_etcd_lease_that_is_gone_is_fine_to_revoke_and_has_no_time() ->
         await client.revoke_lease(5)
         assert await client.lease_time(5) is None
         error = await failure(client.put_if(b"k", 0, b"v", 5))
-    assert type(error) is StoreUnavailable
+    assert type(error) is EtcdLeaseGone
 
 
 @in_virtual_time
