@@ -66,7 +66,10 @@ class EtcdClient:
         if the revision is gone. Close it with ``aclosing``.
         """
 
-        def page_from(key: bytes, revision: int) -> asyncio.Task[RangeResponse]:
+        async def received(request: RangeRequest) -> tuple[RangeResponse, float]:
+            return await self._range(request), time.monotonic()
+
+        def page_from(key: bytes, revision: int) -> asyncio.Task[tuple[RangeResponse, float]]:
             request = RangeRequest(
                 key=key,
                 range_end=_after(prefix),
@@ -74,13 +77,12 @@ class EtcdClient:
                 revision=revision,
                 min_mod_revision=min_mod_revision,
             )
-            return asyncio.create_task(self._range(request), name="a page of etcd's keys")
+            return asyncio.create_task(received(request), name="a page of etcd's keys")
 
         ahead = page_from(prefix, revision)
         try:
             while True:
-                response = await ahead
-                received_at = time.monotonic()
+                response, received_at = await ahead
                 revision = revision or response.header.revision
                 if response.more:
                     ahead = page_from(response.kvs[-1].key + b"\0", revision)

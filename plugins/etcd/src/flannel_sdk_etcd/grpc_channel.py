@@ -24,6 +24,7 @@ _OPTIONS: ChannelOptions = (
     # notices a peer that is gone without a word; etcd refuses pings below 5 s or without calls
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # else a lost ping is waited for a minute
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     # each attempt of ours is one attempt, now, with its own outcome
