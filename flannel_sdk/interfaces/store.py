@@ -114,7 +114,7 @@ class SupportsConfigWatch(Protocol):
 
 @runtime_checkable
 class SupportsConfigWrite(Protocol):
-    """A store that takes the network's configuration through us (the embedded ones)."""
+    """A store that takes the network's configuration through us."""
 
     async def put_network_config(self, document: str) -> NetworkConfig:
         """Validate and store flannel's JSON ``document``; ConfigError if it is wrong."""
