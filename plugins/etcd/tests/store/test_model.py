@@ -373,7 +373,7 @@ def test_any_history_leaves_each_subnet_one_holder_and_each_watcher_the_truth(
         run_machine(
             Machine,
             settings=settings(
-                max_examples=60,
+                max_examples=40,
                 stateful_step_count=30,
                 deadline=None,
                 database=None,
