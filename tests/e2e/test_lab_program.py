@@ -200,9 +200,10 @@ def test_a_lab_without_root(rootless: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not rootless.exists()
 
 
-def test_a_demo_without_root(rootless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("store", ["sqlite", pytest.param("etcd", marks=pytest.mark.server)])
+def test_a_demo_without_root(rootless: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     monkeypatch.setitem(globals(), "PROGRAM", [*UNPRIVILEGED, *PROGRAM])
-    assert json.loads(lab_program("demo", "--nodes", "2", "--json"))["ok"]
+    assert json.loads(lab_program("demo", "--nodes", "2", "--store", store, "--json"))["ok"]
     assert not rootless.exists()
 
 
