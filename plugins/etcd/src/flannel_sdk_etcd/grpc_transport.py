@@ -155,17 +155,18 @@ class GrpcConnection:
     async def _usable_channel(self) -> Channel:
         """The present channel, or one in its place where that is no use any more."""
         credentials = await self._credentials.current()
+        unused = [channel for channel in self._replaced if channel.is_idle]
+        self._replaced = [channel for channel in self._replaced if channel not in unused]
+        for channel in unused:
+            await channel.aclose()
         if self._is_closed:
             raise CallFailed(Failure.NOT_CONNECTED, "the client was closed")
         present = self._channel
         if present and present.credentials is credentials and not present.has_failed:
             return present
-        self._channel = Channel(self.endpoint, credentials, self._options)
         if present:
             self._replaced.append(present)
-        for idle in [channel for channel in self._replaced if channel.is_idle]:
-            self._replaced.remove(idle)
-            await idle.aclose()
+        self._channel = Channel(self.endpoint, credentials, self._options)
         return self._channel
 
 
