@@ -12,7 +12,7 @@ from subprocess import Popen
 
 from flannel_sdk.lab import LabSpec
 from flannel_sdk.lab.cleanup import clean_up
-from flannel_sdk.lab.daemon import spawn_daemon, wait_running
+from flannel_sdk.lab.daemon import spawn_daemon, wait_running, wait_subnet_file
 from flannel_sdk.lab.names import UNDERLAY_LINK, LabNames, netns_path
 from flannel_sdk.lab.node_files import NodeFiles, SubnetFile
 from flannel_sdk.lab.ping import Matrix, Pod, ping_all
@@ -120,8 +120,7 @@ class MixedCluster:
                 READY_SECONDS,
             )
             assert node.running, f"flanneld ended:\n{node.files.log_tail(20)}"
-        found = node.files.read_subnet_file()
-        assert found is not None
+        found = await wait_subnet_file(process, node.files, READY_SECONDS)
         await self._wire_pod(node, found)
 
     def stop(self, number: int, how: Signals = Signals.SIGTERM) -> int:
