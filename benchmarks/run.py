@@ -1,7 +1,8 @@
 """``make bench``: convergence, restart, events, repair and memory, beside the kernel's own floor.
 
-All of it in fresh namespaces of this machine; needs root. Figures are of one machine and one run:
-compare the ratios. Letters (a) to (g) name the rows everywhere.
+All of it in fresh namespaces of this machine; needs root. Then the etcd store, beside a real etcd.
+Figures are of one machine and one run: compare the ratios. Letters (a) to (k) name the rows
+everywhere.
 """
 
 import argparse
@@ -26,12 +27,13 @@ from benchmarks.cluster import (
 )
 from benchmarks.floor import Layout, floor
 from benchmarks.kernel_watch import KernelWatch, flush_routes
+from benchmarks.percentiles import Percentiles, percentiles
 from benchmarks.store_latency import store_latency
 from flannel_sdk.cli.tables import Column, print_table
+from flannel_sdk.errors import ConfigError
 from flannel_sdk.netns import run_in_netns
 
 CONFIG = '{"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}'
-Percentiles = tuple[float, float]
 ROUNDS = 3
 SIZES = (100, 1_000, 10_000, 50_000)
 
@@ -181,12 +183,6 @@ def event_latencies(
     return percentiles(added), percentiles(changed), percentiles(removed)
 
 
-def percentiles(seconds: list[float]) -> Percentiles:
-    """Median and 99th percentile in ms."""
-    ordered = sorted(seconds)
-    return statistics.median(ordered) * 1e3, ordered[int(len(ordered) * 0.99)] * 1e3
-
-
 def flush(node: Node, peers: int) -> None:
     """Delete the routes to all peers."""
     subnets = [peer_subnet_bytes(number) for number in range(1, peers + 1)]
@@ -263,7 +259,18 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), metavar="N")
     parser.add_argument("--events", type=int, default=1000, help="store writes of each kind in (e)")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/bench.json"))
+    parser.add_argument("--etcd", action="store_true", help="the etcd store alone: (h) to (k)")
+    parser.add_argument("--no-etcd", action="store_true", help="(a) to (g) alone")
     args = parser.parse_args()
+    if not args.etcd:
+        run_kernel(args)
+    if not args.no_etcd:
+        run_etcd(args)
+    return 0
+
+
+def run_kernel(args: argparse.Namespace) -> None:
+    """(a) to (g)."""
     figures = []
     for peers in args.sizes:
         print(f"measuring {peers} peers ..", file=sys.stderr, flush=True)
@@ -273,7 +280,24 @@ def main() -> int:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps([asdict(f) for f in figures], indent=2) + "\n")
     print(f"written to {args.json}", file=sys.stderr)
-    return 0
+
+
+def run_etcd(args: argparse.Namespace) -> None:
+    """(h) to (k), where there is an etcd to be found."""
+    from benchmarks.etcd import SIZES as ETCD_SIZES
+    from benchmarks.etcd import measure_etcd, print_etcd
+
+    sizes = args.sizes if args.sizes != list(SIZES) else list(ETCD_SIZES)
+    print("measuring the etcd store ..", file=sys.stderr, flush=True)
+    try:
+        figures = measure_etcd(sizes, args.events)
+    except ConfigError as error:
+        print(f"the etcd store is not measured: {error}", file=sys.stderr)
+        return
+    print_etcd(figures)
+    path = args.json.with_name(f"{args.json.stem}-etcd.json")
+    path.write_text(json.dumps(asdict(figures), indent=2) + "\n")
+    print(f"written to {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

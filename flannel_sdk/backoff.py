@@ -56,7 +56,7 @@ class Complaint:
         Also where it worked in between: what fails and heals each second says so once a minute.
         """
         defect = None if isinstance(error, FlannelError) else error
-        text = f"{type(error).__name__}: {error}" if defect else str(error)
+        text = f"{type(error).__name__}: {error}" if defect else str(error).removesuffix(".")
         now = time.monotonic()
         self._said = {t: at for t, at in self._said.items() if now - at < SAY_AGAIN_SECONDS}
         if text in self._said:

@@ -34,6 +34,32 @@ class Plugin:
 plugin = Plugin()
 """
 
+KEPT_STORE = """
+from dataclasses import dataclass, field
+from flannel_sdk.errors import ConfigError
+from flannel_sdk.interfaces import CONTRACT_VERSION
+from flannel_sdk.model import Secret
+
+@dataclass(frozen=True)
+class Options:
+    members: tuple[str, ...] = field(
+        default=(), metadata={"flag": "acme-members", "metavar": "A,B", "help": "At 100%."}
+    )
+    password: Secret | None = field(default=None, metadata={"flag": "acme-password"})
+    depth: int = field(default=3, metadata={"help": "How deep."})
+
+class Plugin:
+    contract_version = CONTRACT_VERSION
+    options_type = Options
+    def open(self, options):
+        if options.members == ("wrong",):
+            raise ConfigError("members", f"the options are wrong: {options}")
+        return options
+
+plugin = Plugin()
+"""
+"""Gives its options when it is opened; one of them is secret."""
+
 
 def install(
     site: Path,

@@ -8,8 +8,13 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from flannel_sdk.errors import ConfigError, FlannelError, PluginError
-from flannel_sdk.interfaces import SubnetManager, SubnetManagerPlugin
-from flannel_sdk.model import Secret
+from flannel_sdk.interfaces import (
+    LabServer,
+    SubnetManager,
+    SubnetManagerPlugin,
+    SupportsLabServer,
+)
+from flannel_sdk.model import IPAddress, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,19 @@ class InstalledStore:
                 typed[option.name] = _converted(f"{self.name}: {key}", option.kind, text)
             made: object = self._plugin.options_type(**typed)
             return self._plugin.open(made)
+
+    def lab_server(
+        self, values: Mapping[str, str], directory: Path, address: IPAddress
+    ) -> LabServer | None:
+        """As ``SupportsLabServer.lab_server``; None where the store has no such ability."""
+        plugin: object = self._plugin
+        if not isinstance(plugin, SupportsLabServer):
+            return None
+        with _one_sentence(f"store {self.name} has no server for a lab"):
+            fields_by_name = {name: o.name for o in self.options() for name in o.names}
+            named = {key.replace("-", "_"): text for key, text in values.items()}
+            options = {fields_by_name.get(key, key): text for key, text in named.items()}
+            return plugin.lab_server(options, directory, address)
 
     def without_secrets(self, values: Mapping[str, str]) -> dict[str, str]:
         """``values`` for showing and keeping: those of secret options are left out."""

@@ -50,6 +50,8 @@ BackendManagerFactory = Callable[[BackendContext], BackendManager]
 class NodeAgent:
     """Joins this node to the network that a store describes, and keeps it joined.
 
+    Where the store tells of changes, the network's configuration is followed: what leaves us our
+    subnet is applied live, anything else is logged and in ``status`` under ``config``.
     It reads no environment, handles no signal, exits no process and keeps no global: several
     agents run in one event loop, each with a store, a subnet file and a status socket of its own.
     """

@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         level=logging.DEBUG if args.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    for chatty in ("asyncio", "grpc"):  # their details are no details of ours
+        logging.getLogger(chatty).setLevel(logging.INFO)
     options = _options(args)
     store = open_chosen_store(args)
     asyncio.run(_serve(store, options))

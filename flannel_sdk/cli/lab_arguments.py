@@ -4,10 +4,12 @@ import argparse
 
 _EPILOG = """\
 Each node is a network namespace flannel-lab-N with a daemon of its own and one pod, the namespace
-flannel-lab-N-pod. Without root the lab is built in a user namespace, where the kernel allows it.
+flannel-lab-N-pod. With --store etcd and no endpoints an etcd server runs in flannel-lab-router.
+Without root the lab is built in a user namespace, where the kernel allows it.
 
 examples:
   flannel-sdk lab demo --backend vxlan --nodes 3
+  flannel-sdk lab demo --store etcd
   flannel-sdk lab up --nodes 4 --backend vxlan --backend-option DirectRouting=true --subnets 2
   flannel-sdk lab ping
   flannel-sdk lab exec 1 -- ip route
@@ -35,8 +37,8 @@ def add_lab_arguments(parser: argparse.ArgumentParser) -> None:
     run = _action(actions, "exec", "run a command on a node: a number, or 2-pod for node 2's pod")
     run.add_argument("node", metavar="NODE")
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD ...")
-    logs = _action(actions, "logs", "what a node's daemon printed")
-    logs.add_argument("node", type=int, metavar="NODE")
+    logs = _action(actions, "logs", "what a node's daemon, or the store's server, printed")
+    logs.add_argument("node", metavar="NODE|store")
     _action(actions, "down", "remove the lab, or what a crash left of it")
     demo = _action(actions, "demo", "build, ping, break one node, watch it heal, remove")
     _add_spec(demo)

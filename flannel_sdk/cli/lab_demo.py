@@ -65,14 +65,15 @@ async def _demo(args: argparse.Namespace) -> int:
         lab = await Lab.up(spec, instance=args.name, progress=say)
     story.build_seconds = time.monotonic() - start
     try:
-        tell(f"{spec.nodes} nodes, backend {spec.backend}: up in {duration(story.build_seconds)}")
+        shape = f"{spec.nodes} nodes, backend {spec.backend}, store {spec.store}"
+        tell(f"{shape}: up in {duration(story.build_seconds)}")
         await _look(lab, story)
         if not args.json:
             _print_findings(story)
         await _break(lab, story, tell)
     finally:
         removed = await asyncio.shield(lab.down())
-    tell(f"removed {removed.processes} daemons and {len(removed.namespaces)} namespaces")
+    tell(f"removed {removed.processes} processes and {len(removed.namespaces)} namespaces")
     if args.json:
         print_json(story.to_json())
     return 0 if story.good else 1

@@ -7,10 +7,11 @@ import os
 import shutil
 import sys
 
-from flannel_sdk.cli.lab_print import print_matrix, print_nodes, verdict
+from flannel_sdk.cli.lab_print import print_matrix, print_nodes, print_store, verdict
 from flannel_sdk.cli.tables import print_json
 from flannel_sdk.lab import Lab, LabError
-from flannel_sdk.lab.reports import report_nodes
+from flannel_sdk.lab.reports import report_nodes, report_store
+from flannel_sdk.lab.store import server_log
 
 _LEAST_SIZE, _MOST_SIZE = 48, 65535
 """Bytes: an IPv6 header with an echo header, and what an IP length field can say."""
@@ -31,9 +32,16 @@ def run_action(args: argparse.Namespace) -> int:
 def _status(lab: Lab, args: argparse.Namespace) -> int:
     reports = asyncio.run(report_nodes(lab))
     if args.json:
-        print_json({"backend": lab.spec.backend, "nodes": [r.to_json() for r in reports]})
+        print_json(
+            {
+                "backend": lab.spec.backend,
+                "store": report_store(lab).to_json(),
+                "nodes": [r.to_json() for r in reports],
+            }
+        )
     else:
         print_nodes(reports)
+        print_store(report_store(lab))
     return 0
 
 
@@ -54,8 +62,11 @@ def _ping(lab: Lab, args: argparse.Namespace) -> int:
 
 
 def _logs(lab: Lab, args: argparse.Namespace) -> int:
-    lab.node(args.node)
-    log = lab.files(args.node).log
+    if args.node == "store":
+        log = server_log(lab.directory)
+    else:
+        number = _node_number(lab, args.node)
+        log = lab.files(number).log
     if log.exists():
         with log.open(encoding="utf-8", errors="replace") as text:
             shutil.copyfileobj(text, sys.stdout)
@@ -63,13 +74,19 @@ def _logs(lab: Lab, args: argparse.Namespace) -> int:
 
 
 def _exec(lab: Lab, args: argparse.Namespace) -> int:
-    number, _, rest = args.node.partition("-")
-    if not number.isdigit() or rest not in {"", "pod"}:
-        raise LabError(f"{args.node!r} is no node: give its number, or 2-pod for the pod of node 2")
-    lab.node(int(number))
-    netns = lab.names.pod(int(number)) if rest else lab.names.node(int(number))
+    name, _, rest = args.node.partition("-")
+    if rest not in {"", "pod"}:
+        name = args.node
+    number = _node_number(lab, name, ", or 2-pod for the pod of node 2")
+    netns = lab.names.pod(number) if rest else lab.names.node(number)
     argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
     if not argv:
         raise LabError("lab exec needs a command: flannel-sdk lab exec 1 -- ip route")
     sys.stdout.flush()
     os.execvp("ip", ["ip", "netns", "exec", netns, *argv])
+
+
+def _node_number(lab: Lab, text: str, others: str = "") -> int:
+    if not text.isdigit():
+        raise LabError(f"{text!r} is no node: give its number{others}")
+    return lab.node(int(text)).number

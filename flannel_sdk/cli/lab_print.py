@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from flannel_sdk.cli.tables import Column, print_table, remaining
 from flannel_sdk.lab.ping import Matrix
-from flannel_sdk.lab.reports import NodeReport
+from flannel_sdk.lab.reports import NodeReport, StoreReport
 from flannel_sdk.model import Family
 
 _WIDEST_MATRIX = 12
@@ -38,6 +38,14 @@ def print_nodes(reports: Sequence[NodeReport]) -> None:
             for underlay, subnet, pod in _by_family(report)
         ],
     )
+
+
+def print_store(report: StoreReport) -> None:
+    """The last line of ``lab status``."""
+    options = "".join(f" {key}={value}" for key, value in report.options.items())
+    pid = "" if report.pid is None else f", pid {report.pid}"
+    server = "" if report.server is None else f"; its server is {report.server}{pid}"
+    print(f"store {report.store}{options}{server}")
 
 
 def print_leases(reports: Sequence[NodeReport]) -> None:

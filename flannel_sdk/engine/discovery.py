@@ -37,7 +37,10 @@ _MEMBERS: Mapping[str, Sequence[tuple[str, Callable[[object], bool]]]] = {
     STORES: [("options_type", is_dataclass), ("open", callable)],
 }
 _FLANNELS_DEFAULT = "udp"
-_OUR_DISTRIBUTIONS = {"vxlan": "flannel-sdk-vxlan", "host-gw": "flannel-sdk-hostgw"}
+_OUR_DISTRIBUTIONS = {
+    BACKENDS: {"vxlan": "flannel-sdk-vxlan", "host-gw": "flannel-sdk-hostgw"},
+    STORES: {"etcd": "flannel-sdk-etcd", "etcd3": "flannel-sdk-etcd"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,7 @@ def _unknown(group: str, name: str, installed: list[str]) -> str:
     import difflib
 
     kind = _KIND[group]
-    ours = _OUR_DISTRIBUTIONS if group == BACKENDS else {}
+    ours = _OUR_DISTRIBUTIONS[group]
     if name in ours:
         return f"{kind} {name} is not installed: pip install {ours[name]}"
     if group == BACKENDS and name == _FLANNELS_DEFAULT:

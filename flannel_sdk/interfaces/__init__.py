@@ -14,10 +14,12 @@ from flannel_sdk.interfaces.backend import (
     SupportsStatus,
 )
 from flannel_sdk.interfaces.store import (
+    LabServer,
     SubnetManager,
     SubnetManagerPlugin,
     SupportsConfigWatch,
     SupportsConfigWrite,
+    SupportsLabServer,
 )
 
 CONTRACT_VERSION = 1
@@ -29,6 +31,7 @@ __all__ = [
     "BackendContext",
     "BackendManager",
     "BackendPlugin",
+    "LabServer",
     "LeaseAcquirer",
     "Network",
     "PeerFeed",
@@ -37,6 +40,7 @@ __all__ = [
     "SubnetManagerPlugin",
     "SupportsConfigWatch",
     "SupportsConfigWrite",
+    "SupportsLabServer",
     "SupportsPlan",
     "SupportsRetire",
     "SupportsStatus",

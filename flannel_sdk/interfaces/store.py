@@ -1,9 +1,11 @@
 """The contract of a store: SubnetManager, and the plugin object that makes one."""
 
-from collections.abc import AsyncGenerator
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from flannel_sdk.model import (
+    IPAddress,
     Lease,
     LeaseAttrs,
     LeaseDelta,
@@ -112,8 +114,33 @@ class SupportsConfigWatch(Protocol):
 
 @runtime_checkable
 class SupportsConfigWrite(Protocol):
-    """A store that takes the network's configuration through us (the embedded ones)."""
+    """A store that takes the network's configuration through us."""
 
     async def put_network_config(self, document: str) -> NetworkConfig:
         """Validate and store flannel's JSON ``document``; ConfigError if it is wrong."""
+        ...
+
+
+class LabServer(NamedTuple):
+    """How a lab runs a store's server, and how its nodes then reach it."""
+
+    argv: Sequence[str]
+    """The command line: runs in the foreground until SIGTERM, and prints what goes wrong."""
+    options: Mapping[str, str]
+    """All of the store's options for the nodes, as ``--store-option`` takes them."""
+
+
+@runtime_checkable
+class SupportsLabServer(Protocol):
+    """A store plugin that can serve a lab by itself."""
+
+    def lab_server(
+        self, options: Mapping[str, str], directory: Path, address: IPAddress
+    ) -> LabServer | None:
+        """A server that listens on ``address`` and keeps its files below ``directory``.
+
+        ``options`` are those that the lab's user gave, by the fields' names; None where they name a
+        server already. Called without I/O beyond looking for a program; PermanentError, with what
+        to do, where there is none.
+        """
         ...

@@ -1,16 +1,15 @@
 """Starts one node's daemon inside its namespace and tells when it is ready."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flannel_sdk.lab.errors import LabError
-from flannel_sdk.lab.names import OWNED_VARIABLE, UNDERLAY_LINK
+from flannel_sdk.lab.names import UNDERLAY_LINK
 from flannel_sdk.lab.node_files import NodeFiles, SubnetFile
-from flannel_sdk.lab.processes import ProcessId, ownership_mark
+from flannel_sdk.lab.processes import ProcessId, spawn_detached
 from flannel_sdk.lab.spec import LabSpec
 from flannel_sdk.lab.status_client import ask_daemon
 
@@ -45,17 +44,7 @@ def flannel_sdk_daemon(spec: LabSpec, files: NodeFiles) -> Sequence[str]:
 
 def spawn_daemon(argv: Sequence[str], netns: str, files: NodeFiles) -> "subprocess.Popen[bytes]":
     """Start ``argv`` in ``netns``, detached from our session, its output appended to the log."""
-    files.directory.mkdir(parents=True, exist_ok=True)
-    with files.log.open("ab") as log:
-        return subprocess.Popen(
-            ["ip", "netns", "exec", netns, *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd="/",
-            env={**os.environ, OWNED_VARIABLE: ownership_mark(files.lab)},
-        )
+    return spawn_detached(argv, netns, files.log, files.lab)
 
 
 async def wait_subnet_file(process: ProcessId, files: NodeFiles, timeout: float) -> SubnetFile:

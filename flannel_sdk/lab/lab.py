@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -24,8 +25,15 @@ from flannel_sdk.lab.node_files import NodeFiles, SubnetFile
 from flannel_sdk.lab.ping import DEFAULT_PACKET_BYTES, Matrix, Pod, ping_all
 from flannel_sdk.lab.processes import ProcessId, terminate
 from flannel_sdk.lab.spec import LabSpec
-from flannel_sdk.lab.state import LabState, NodeRecord, claim_directory, load_state, save_state
-from flannel_sdk.lab.store import put_network_config
+from flannel_sdk.lab.state import (
+    LabState,
+    NodeRecord,
+    ServerRecord,
+    claim_directory,
+    load_state,
+    save_state,
+)
+from flannel_sdk.lab.store import StoreServer, planned_server, put_network_config, shown_options
 from flannel_sdk.lab.topology import attach_pod, make_nodes, make_underlay, remove_namespaces
 from flannel_sdk.task_groups import single_error
 
@@ -48,6 +56,8 @@ class Lab:
         self.names, self.directory, self.state = names, directory, state
         self._command = command
         self._children: dict[ProcessId, subprocess.Popen[bytes]] = {}
+        self._server = StoreServer(names.router, directory)
+        self._shown_options: dict[str, str] | None = None
 
     @classmethod
     async def up(
@@ -196,10 +206,36 @@ class Lab:
         The code is negative for a signal, as in subprocess, and None if another process started
         the daemon. SIGKILL follows after 10 s. LabError if it does not run.
         """
-        process = self.node(number).process
+        return await self._stop(f"the daemon of node {number}", self.node(number).process, how)
+
+    async def put_network_config(self, document: str) -> None:
+        """Store another network config; the nodes follow it. ConfigError where it is wrong."""
+        server = self.state.server
+        if server is None:
+            await put_network_config(self.spec, self.directory, document=document)
+        elif server.process is None:
+            raise LabError("the server of the lab's store does not run")
+        else:
+            await self._server.reach(server.process, self.spec, document)
+
+    async def start_server(self) -> None:
+        """Start the server of the store again and wait until it answers.
+
+        LabError if there is none, it runs already, ends by itself or does not answer in time.
+        """
+        await self._server.reach(self._spawn_server(), self.spec, None)
+
+    async def stop_server(self, how: signal.Signals = signal.SIGTERM) -> tuple[int | None, float]:
+        """Signal the server of the store and wait for its end, as ``stop_daemon`` does."""
+        server = self.state.server
+        return await self._stop("the server of the store", server.process if server else None, how)
+
+    async def _stop(
+        self, subject: str, process: ProcessId | None, how: signal.Signals
+    ) -> tuple[int | None, float]:
         start = time.monotonic()
         if process is None or not process.kill(how):
-            raise LabError(f"the daemon of node {number} does not run")
+            raise LabError(f"{subject} does not run")
         try:
             async with asyncio.timeout(10):
                 await process.wait()
@@ -211,10 +247,21 @@ class Lab:
 
     async def _build(self, progress: Progress) -> None:
         self._save()
-        await put_network_config(self.spec, self.directory)
+        server = planned_server(self.spec, self.directory)
+        if server is None:
+            await self.put_network_config(self.spec.network_config())
+        else:
+            self.state.spec = replace(self.spec, store_options=server.options)
+            self._shown_options = None
+            self.state.server = ServerRecord(list(server.argv))
         progress(f"wiring {self.spec.nodes} nodes")
         await make_underlay(self.names, self.spec)
+        if server is not None:
+            self._spawn_server()
         await self._make_nodes(range(1, self.spec.nodes + 1))
+        if server is not None:
+            progress(f"waiting for the server of the store {self.spec.store}")
+            await self.put_network_config(self.spec.network_config())
         progress(f"starting {self.spec.nodes} daemons")
         with single_error():
             async with asyncio.TaskGroup() as group:
@@ -226,6 +273,18 @@ class Lab:
             self.state.nodes[number] = NodeRecord(number)
         self._save()
         await make_nodes(self.names, self.spec, numbers)
+
+    def _spawn_server(self) -> ProcessId:
+        server = self.state.server
+        if server is None:
+            raise LabError(f"the store {self.spec.store} has no server in this lab")
+        if server.process is not None and server.process.alive:
+            raise LabError("the server of the store runs already")
+        process, child = self._server.spawn(server.argv)
+        self._children[process] = child
+        server.process = process
+        self._save()
+        return process
 
     def _spawn(self, node: NodeRecord) -> ProcessId:
         if node.process is not None and node.process.alive:
@@ -251,4 +310,7 @@ class Lab:
         self._save()
 
     def _save(self) -> None:
-        save_state(self.directory, self.state)
+        if self._shown_options is None:
+            self._shown_options = shown_options(self.spec)
+        shown = replace(self.spec, store_options=self._shown_options)
+        save_state(self.directory, replace(self.state, spec=shown))

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Iterator
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flannel_sdk.lab.names import netns_path
+from flannel_sdk.lab.names import OWNED_VARIABLE, netns_path
 
 _STATE_FIELD, _START_FIELD = 0, 19
 """Positions in /proc/PID/stat after the parenthesis that ends the command's name."""
@@ -68,6 +69,26 @@ class ProcessId:
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
+
+
+def spawn_detached(
+    argv: Sequence[str], netns: str, log: Path, lab_directory: Path
+) -> "subprocess.Popen[bytes]":
+    """Start ``argv`` in ``netns``, apart from our session, its output appended to ``log``.
+
+    It carries the mark of the lab in ``lab_directory``.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            ["ip", "netns", "exec", netns, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, OWNED_VARIABLE: ownership_mark(lab_directory)},
+        )
 
 
 async def terminate(processes: Iterable[ProcessId], patience: float = 2.0) -> list[ProcessId]:

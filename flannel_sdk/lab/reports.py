@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from flannel_sdk.lab.lab import Lab
 from flannel_sdk.lab.state import NodeRecord
 from flannel_sdk.lab.status_client import ask_daemon
+from flannel_sdk.lab.store import shown_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,36 @@ class NodeReport:
     def to_json(self) -> dict[str, object]:
         """JSON-ready."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """The lab's store."""
+
+    store: str
+    options: Mapping[str, str]
+    """As the nodes are given them, without secrets."""
+    server: str | None
+    """``running`` or ``dead``; None where the lab runs no server for it."""
+    pid: int | None
+    """Of the running server."""
+
+    def to_json(self) -> dict[str, object]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def report_store(lab: Lab) -> StoreReport:
+    """The store, without asking it."""
+    server = lab.state.server
+    process = server.process if server is not None else None
+    alive = process is not None and process.alive
+    return StoreReport(
+        store=lab.spec.store,
+        options=shown_options(lab.spec),
+        server=None if server is None else "running" if alive else "dead",
+        pid=process.pid if process is not None and alive else None,
+    )
 
 
 async def report_nodes(lab: Lab) -> list[NodeReport]:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -29,6 +29,15 @@ class NodeRecord:
 
 
 @dataclass(slots=True)
+class ServerRecord:
+    """The store's own server in the router's namespace."""
+
+    argv: list[str]
+    process: ProcessId | None = None
+    """The one last started; it may have ended since."""
+
+
+@dataclass(slots=True)
 class LabState:
     """A lab as its file has it."""
 
@@ -36,6 +45,8 @@ class LabState:
     instance: str = ""
     """The lab's name; namespaces carry it."""
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
+    server: ServerRecord | None = None
+    """None where the store needs no server, or uses one from elsewhere."""
     made_netns_directory: bool = False
     """True if /run/netns was no mount point before: then the last to leave unmounts it."""
 
@@ -52,15 +63,24 @@ class _Node(TypedDict):
     mtu: int
 
 
+class _Server(TypedDict):
+    argv: list[str]
+    process: _Process | None
+
+
 class _Document(TypedDict):
     instance: str
     spec: dict[str, object]
     made_netns_directory: bool
+    server: _Server | None
     nodes: list[_Node]
 
 
 def save_state(directory: Path, state: LabState) -> None:
-    """Replace the lab's file at once; the directory must exist."""
+    """Replace the lab's file at once; the directory must exist.
+
+    Options of the store that are secret should not be in ``state``: anybody may read the file.
+    """
     path = directory / STATE_FILE
     temporary = path.with_name(f".{STATE_FILE}.{os.getpid()}")
     temporary.write_text(json.dumps(_encode(state), indent=1) + "\n", encoding="utf-8")
@@ -133,16 +153,18 @@ def _encode(state: LabState) -> _Document:
     nodes = [
         _Node(
             number=node.number,
-            process=None if node.process is None else cast("_Process", asdict(node.process)),
+            process=_encode_process(node.process),
             pod_addresses=[str(address) for address in node.pod_addresses],
             mtu=node.mtu,
         )
         for node in state.nodes.values()
     ]
+    server = state.server
     return _Document(
         instance=state.instance,
         spec=state.spec.to_json(),
         made_netns_directory=state.made_netns_directory,
+        server=_encode_server(server) if server else None,
         nodes=nodes,
     )
 
@@ -151,15 +173,33 @@ def _decode(document: _Document) -> LabState:
     nodes = [
         NodeRecord(
             number=values["number"],
-            process=ProcessId(**values["process"]) if values["process"] else None,
+            process=_decode_process(values["process"]),
             pod_addresses=[Prefix.parse(text) for text in values["pod_addresses"]],
             mtu=values["mtu"],
         )
         for values in document["nodes"]
     ]
+    server = document["server"]
     return LabState(
         spec=LabSpec.from_json(document["spec"]),
         instance=document["instance"],
         nodes={node.number: node for node in nodes},
+        server=_decode_server(server) if server else None,
         made_netns_directory=document["made_netns_directory"],
     )
+
+
+def _encode_server(server: ServerRecord) -> _Server:
+    return _Server(argv=server.argv, process=_encode_process(server.process))
+
+
+def _decode_server(values: _Server) -> ServerRecord:
+    return ServerRecord(values["argv"], _decode_process(values["process"]))
+
+
+def _encode_process(process: ProcessId | None) -> _Process | None:
+    return None if process is None else _Process(pid=process.pid, start=process.start)
+
+
+def _decode_process(values: _Process | None) -> ProcessId | None:
+    return None if values is None else ProcessId(**values)

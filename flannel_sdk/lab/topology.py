@@ -21,7 +21,9 @@ async def make_underlay(names: LabNames, spec: LabSpec) -> None:
     run_in_netns(netns_path(names.router), _forward_packets)
     commands = ["link set lo up"]
     for subnet in range(1, spec.subnets + 1):
-        commands.append(f"link add br{subnet} type bridge {_BRIDGE_OPTIONS}")
+        # Without a MAC of its own it would have that of a node, another one as nodes come and go.
+        mac = f"02:00:00:00:00:{subnet:02x}"
+        commands.append(f"link add br{subnet} address {mac} type bridge {_BRIDGE_OPTIONS}")
         commands += _addresses(f"br{subnet}", spec.router_addresses(subnet))
         commands.append(f"link set br{subnet} up")
     await ip_batch(commands, netns=names.router)

@@ -10,7 +10,7 @@ from typing import TypedDict, cast
 import pytest
 import pytest_asyncio
 
-from flannel_sdk.lab import Lab, LabNames, LabSpec
+from flannel_sdk.lab import Lab, LabNames, LabSpec, probing
 from flannel_sdk.lab.iproute import ip_output
 from flannel_sdk.lab.status_client import ask_daemon
 from flannel_sdk.lab.store import put_network_config
@@ -109,7 +109,18 @@ async def test_back_to_the_usual_ones(vxlan_lab: Lab) -> None:
     await assert_all_answer(vxlan_lab)
 
 
-async def test_direct_routing_on_and_off(vxlan_lab: Lab) -> None:
+async def test_direct_routing_on_and_off_without_a_packet_lost_in_the_tunnel(
+    vxlan_lab: Lab,
+) -> None:
+    """Node 2 is on another subnet: the objects for it stay as they are."""
+    async with probing(vxlan_lab.pod(1), vxlan_lab.pod(2), interval=0.005) as stream:
+        await stream.wait_answered(20)
+        await _switch_direct_routing(vxlan_lab)
+        await stream.wait_answered(20)
+    assert stream.report.lost == (), stream.report.to_json()
+
+
+async def _switch_direct_routing(vxlan_lab: Lab) -> None:
     (neighbour,) = vxlan_lab.pod(3).addresses
     for direct, device in ((True, "eth0"), (False, "flannel.1")):
         await change(vxlan_lab, DirectRouting=direct)

@@ -48,6 +48,26 @@ def test_the_demo_tells_its_story_to_people(command_line_lab: LabNames) -> None:
     assert "\x1b" not in told
 
 
+@pytest.mark.server
+def test_the_program_shows_the_store_and_its_servers_log(command_line_lab: LabNames) -> None:
+    name = f"--name={command_line_lab.instance}"
+    lab_program("up", name, "--nodes", "2", "--store", "etcd")
+    try:
+        store = json.loads(lab_program("status", name, "--json"))["store"]
+        url = "http://192.168.101.254:2379"
+        assert store["options"] == {"endpoints": url}
+        assert store["server"] == "running"
+        told = f"store etcd endpoints={url}; its server is running, pid {store['pid']}"
+        assert told in lab_program("status", name)
+        os.kill(store["pid"], signal.SIGKILL)
+        assert "its server is dead" in lab_program("status", name)
+        assert json.loads(lab_program("ping", name, "--json"))["complete"]
+        lab_program("logs", name, "store")
+        lab_program("logs", name, "1")
+    finally:
+        lab_program("down", name)
+
+
 def test_each_action_on_a_lab(command_line_lab: LabNames) -> None:
     name = f"--name={command_line_lab.instance}"
     assert "all 2 pairs answered" in lab_program("up", name, "--nodes", "2")
@@ -180,9 +200,10 @@ def test_a_lab_without_root(rootless: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not rootless.exists()
 
 
-def test_a_demo_without_root(rootless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("store", ["sqlite", pytest.param("etcd", marks=pytest.mark.server)])
+def test_a_demo_without_root(rootless: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     monkeypatch.setitem(globals(), "PROGRAM", [*UNPRIVILEGED, *PROGRAM])
-    assert json.loads(lab_program("demo", "--nodes", "2", "--json"))["ok"]
+    assert json.loads(lab_program("demo", "--nodes", "2", "--store", store, "--json"))["ok"]
     assert not rootless.exists()
 
 

@@ -19,6 +19,7 @@ from flannel_sdk import __version__
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
+DATA = ("py.typed", "*.pyi", "*.binpb")
 LEFT_OUT = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "results")
 
 
@@ -107,11 +108,19 @@ def modules_of(project: Project) -> set[str]:
     return {str(file.relative_to(base)) for file in files}
 
 
+def data_of(project: Project) -> set[str]:
+    """What a package needs beside its modules: the typing mark, stubs, etcd's descriptors."""
+    base = ROOT if project.folder == "." else ROOT / project.folder / "src"
+    files = {f for kind in DATA for f in (base / project.package).rglob(kind)}
+    return {str(file.relative_to(base)) for file in files}
+
+
 def test_the_wheel_holds_the_package_and_its_papers(built: Built) -> None:
     info = f"{built.project.stem}.dist-info"
     papers = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "top_level.txt")}
     papers |= {f"{info}/entry_points.txt", f"{info}/licenses/LICENSE"}
-    expected = modules_of(built.project) | {f"{built.project.package}/py.typed"} | papers
+    expected = modules_of(built.project) | data_of(built.project) | papers
+    assert f"{built.project.package}/py.typed" in expected
     assert built.wheel_files() == expected
 
 
@@ -122,9 +131,11 @@ def test_the_sdist_holds_what_the_wheel_needs_and_no_junk(built: Built) -> None:
     assert needed <= files
     assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO"} <= files
     rest = {name for name in files - needed if ".egg-info/" not in name}
-    typed = f"{prefix}{built.project.package}/py.typed"
+    data = {prefix + name for name in data_of(built.project)}
+    sources = {name for name in rest if name.startswith("proto/")}
+    assert bool(sources) == any(name.endswith(".binpb") for name in data), "what it is made from"
     allowed = {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO", "MANIFEST.in", "setup.cfg"}
-    assert rest - allowed == {typed}
+    assert rest - allowed - sources == data
 
 
 def test_the_sdist_builds_the_same_wheel(built: Built) -> None:
@@ -195,5 +206,5 @@ def test_every_module_of_the_wheels_imports(target: Path) -> None:
 def test_the_installed_plugins_all_work(target: Path) -> None:
     done = run_installed(target, "-m", "flannel_sdk.cli", "plugins")
     rows = [line.split(maxsplit=5) for line in done.stdout.splitlines()[1:]]
-    assert {row[1] for row in rows} >= {"vxlan", "host-gw", "memory", "sqlite"}
+    assert {row[1] for row in rows} >= {"vxlan", "host-gw", "memory", "sqlite", "etcd", "etcd3"}
     assert [row for row in rows if row[5] != "ok"] == []

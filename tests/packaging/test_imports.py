@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-HEAVY = ("pyroute2", "stevedore", "rich", "sqlite3", "importlib.metadata", "argparse", "ssl")
+HEAVY = (
+    *("pyroute2", "stevedore", "rich", "sqlite3", "importlib.metadata", "argparse", "ssl"),
+    *("grpc", "google.protobuf"),
+)
 
 
 @pytest.mark.parametrize(

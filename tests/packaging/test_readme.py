@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from flannel_sdk_etcd.server_program import find_server
 
 from tests.packaging.conftest import APART
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ETCD_README = (ROOT / "plugins/etcd/README.md").read_text(encoding="utf-8")
 MARKS = {"demo", "target", "daemon", "daemon background", "lab", "backend"}
+MARKS |= {"etcd", "etcd background"}
 
 
 class Block(NamedTuple):
@@ -24,16 +27,32 @@ class Block(NamedTuple):
     text: str
 
 
-BLOCKS = [
-    Block(mark or None, language, text)
-    for mark, language, text in re.findall(
-        r"(?:<!-- test: ([a-z ]+) -->\n)?```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
-    )
-]
+def blocks(page: str) -> list[Block]:
+    """All fenced blocks of a page."""
+    fenced = r"(?:<!-- test: ([a-z ]+) -->\n)?```(\w*)\n(.*?)^```$"
+    return [
+        Block(mark or None, language, text)
+        for mark, language, text in re.findall(fenced, page, re.DOTALL | re.MULTILINE)
+    ]
+
+
+BLOCKS = blocks(README)
 
 
 def marked(mark: str) -> list[Block]:
     return [block for block in BLOCKS if block.mark == mark]
+
+
+def demos() -> list[object]:
+    """The demos, each with the marks of what it needs."""
+    return [
+        pytest.param(
+            block,
+            marks=[pytest.mark.server] if "STORE=etcd" in block.text else [],
+            id=block.text.strip(),
+        )
+        for block in marked("demo")
+    ]
 
 
 def run(*command: str) -> str:
@@ -42,7 +61,7 @@ def run(*command: str) -> str:
     The variables of a make that runs these tests are not for the make that they run.
     """
     ours = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    for name in ("PYTHON", "ARGS", "BACKEND", "NODES"):
+    for name in ("PYTHON", "ARGS", "BACKEND", "NODES", "STORE"):
         ours.pop(name, None)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -94,7 +113,7 @@ def test_the_backend_is_that_of_the_example() -> None:
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("block", marked("demo"), ids=lambda block: block.text.strip())
+@pytest.mark.parametrize("block", demos())
 def test_the_demo(block: Block, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue("apart" if "BACKEND=host-gw" in block.text else "vxlan")
     # The environment is the one that runs this test: not installed again.
@@ -111,17 +130,52 @@ def test_the_lab() -> None:
     assert "all 12 pairs answered" in run_apart(block.text)
 
 
+UNDERLAY = (
+    "ip link add eth0 type veth peer name wire",
+    "ip addr add 192.0.2.1/24 dev eth0",
+    "ip link set eth0 up",
+    "ip link set wire up",
+)
+UNTIL_RUNNING = "until flannel-sdk status --json | grep -q running; do sleep 0.1; done"
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.server
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("vxlan")
+def test_the_daemon_and_the_library_on_etcd(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:2379"
+    etcd = (
+        f"{find_server(os.environ)} --data-dir {tmp_path / 'etcd'} --log-level error --logger zap"
+    )
+    script = [*UNDERLAY, f"{etcd} --listen-client-urls {url} --advertise-client-urls {url} &"]
+    for block in BLOCKS:
+        if block.mark == "etcd":
+            # The server takes a moment; people have one that runs.
+            script.append(f"for i in $(seq 50); do ({block.text}) && break; sleep 0.1; done")
+        elif block.mark == "etcd background":
+            script += [f"{block.text.strip()} &", "daemon=$!", UNTIL_RUNNING]
+    script.append("cat /run/flannel/subnet.env")
+    (library,) = [block for block in blocks(ETCD_README) if block.mark == "etcd"]
+    file = tmp_path / "library.py"
+    file.write_text(library.text)
+    script += [f"python {file}", "kill $daemon; wait $daemon", "kill %1"]
+    out = run_apart(*script)
+    subnet = re.search(r"FLANNEL_SUBNET=(\S+)\.1/24", out)
+    assert subnet is not None
+    assert out.splitlines()[-1] == f"['{subnet[1]}.0/24']"
+
+
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("vxlan")
 def test_the_daemon_and_the_embedded_agent(tmp_path: Path) -> None:
-    script = ["ip link add eth0 type veth peer name wire", "ip addr add 192.0.2.1/24 dev eth0"]
-    script += ["ip link set eth0 up", "ip link set wire up"]
+    script = list(UNDERLAY)
     for number, block in enumerate(BLOCKS):
         if block.mark == "daemon background":
-            script += [f"{block.text.strip()} &", "daemon=$!"]
-            script += ["until flannel-sdk status --json | grep -q running; do sleep 0.1; done"]
+            script += [f"{block.text.strip()} &", "daemon=$!", UNTIL_RUNNING]
         elif block.mark == "daemon" and block.language == "python":
             file = tmp_path / f"block{number}.py"
             file.write_text(block.text)

@@ -8,7 +8,7 @@ import pytest
 from flannel_sdk.backoff import Backoff, Complaint, Trouble
 from flannel_sdk.errors import StoreUnavailable
 
-DOWN = StoreUnavailable("the store is down")
+DOWN = StoreUnavailable("the store is down.")
 
 
 def test_delays_double_to_the_limit_and_start_again_after_a_success() -> None:

@@ -19,16 +19,11 @@ class ServerFiles:
 
 @dataclass(frozen=True)
 class ClientFiles:
-    """What a client trusts and shows; the fields of EtcdOptions' ca_cert, cert_cert, cert_key."""
+    """What a client trusts and shows: ca_cert, cert_cert and cert_key of EtcdOptions."""
 
     ca: Path
     cert: Path | None = None
     key: Path | None = None
-
-    def options(self) -> dict[str, Path]:
-        """As keyword arguments of ``EtcdOptions``."""
-        known = {"ca_cert": self.ca, "cert_cert": self.cert, "cert_key": self.key}
-        return {name: path for name, path in known.items() if path is not None}
 
 
 class Authority:
@@ -41,27 +36,23 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self._authority.cert_pem.write_to_path(str(self.ca))
 
-    def server(self, *names: str, label: str = "server") -> ServerFiles:
+    def server(
+        self, *names: str, label: str = "server", seconds: float | None = None
+    ) -> ServerFiles:
         """A certificate for these names and addresses (loopback's, if none is given)."""
-        cert, key = self._issue(label, names or NAMES, None, None)
+        cert, key = self._issue(label, names or NAMES, None, seconds)
         return ServerFiles(cert, key)
 
     def client(
-        self, common_name: str | None = None, *, label: str = "client", expired: bool = False
+        self, common_name: str | None = None, *, label: str = "client", seconds: float | None = None
     ) -> ClientFiles:
         """A client's certificate; etcd takes its common name, if any, as the user's name.
 
-        The same ``label`` again overwrites the files: that is how a rotation looks.
+        It is valid for ``seconds``, which may be negative. The same ``label`` again overwrites the
+        files: that is how a rotation looks.
         """
-        past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-        cert, key = self._issue(label, ("client.test",), common_name, past if expired else None)
+        cert, key = self._issue(label, ("client.test",), common_name, seconds)
         return ClientFiles(self.ca, cert, key)
-
-    def expired_server(self, *names: str, label: str = "expired") -> ServerFiles:
-        """A server's certificate that ended yesterday."""
-        past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-        cert, key = self._issue(label, names or NAMES, None, past)
-        return ServerFiles(cert, key)
 
     @property
     def trust(self) -> ClientFiles:
@@ -73,8 +64,10 @@ class Authority:
         label: str,
         names: tuple[str, ...],
         common_name: str | None,
-        ends: datetime.datetime | None,
+        seconds: float | None,
     ) -> tuple[Path, Path]:
+        now = datetime.datetime.now(datetime.UTC)
+        ends = None if seconds is None else now + datetime.timedelta(seconds=seconds)
         begins = ends and ends - datetime.timedelta(days=30)
         issued = self._authority.issue_cert(
             *names, common_name=common_name, not_before=begins, not_after=ends

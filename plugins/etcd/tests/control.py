@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeAlias
 
 from flannel_sdk.testing.namespaces import Namespace
@@ -53,6 +53,7 @@ class Control:
         self._port = port
         self._client = client
         self._namespace = namespace
+        self._user: tuple[str, str] | None = None
         self._token = ""
 
     # -- keys ------------------------------------------------------------------
@@ -126,6 +127,19 @@ class Control:
         answer = self.ask("maintenance/alarm", {"action": "GET"})
         return [str(entry["alarm"]) for entry in _list(answer, "alarms")]
 
+    def fill(self) -> None:
+        """Write until it has no room and takes no more: needs a small --quota-backend-bytes."""
+        while not self.alarms():
+            with suppress(Refused):
+                self.put(f"/fill/{self.revision()}", "x" * 20_000)
+
+    def make_room(self) -> None:
+        """What people do about ``fill``."""
+        self.delete("/fill/", prefix=True)
+        self.compact()
+        self.defragment()
+        self.disarm()
+
     def disarm(self) -> None:
         """Take all alarms back."""
         for entry in _list(self.ask("maintenance/alarm", {"action": "GET"}), "alarms"):
@@ -141,8 +155,8 @@ class Control:
 
     def login(self, user: str, password: str) -> None:
         """Be this user in what follows."""
-        self._token = ""
-        answer = self.ask("auth/authenticate", {"name": user, "password": password})
+        self._user, self._token = (user, password), ""
+        answer = self._send("POST", "/v3/auth/authenticate", {"name": user, "password": password})
         self._token = str(answer["token"])
 
     def add_user(self, user: str, password: str, roles: list[str] | None = None) -> None:
@@ -168,6 +182,17 @@ class Control:
 
     def ask(self, call: str, body: Json) -> Json:
         """Any call of etcd's gRPC API, by its path in the gateway."""
+        try:
+            return self._send("POST", f"/v3/{call}", body)
+        except Refused as error:
+            if self._user is None or "invalid auth token" not in str(error):
+                raise
+        try:
+            self.login(*self._user)
+        except Refused as error:
+            if "not enabled" not in str(error):
+                raise
+            self._user = None
         return self._send("POST", f"/v3/{call}", body)
 
     def _range(self, body: Json) -> list[Stored]:

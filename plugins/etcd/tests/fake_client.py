@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from enum import Enum, auto
 from typing import TypeVar
 
-from flannel_sdk_etcd.errors import Compacted, OutcomeUnknown
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone, OutcomeUnknown
 from flannel_sdk_etcd.records import Commit, Event, KeyValue, LeaseTime, Page, WatchBatch
 
 from flannel_sdk.errors import StoreUnavailable
@@ -29,7 +29,7 @@ class FakeEtcd:
 
     def put(self, key: bytes, value: bytes, lease: int = 0) -> int:
         if lease and lease not in self.leases:
-            raise StoreUnavailable("requested lease not found")
+            raise EtcdLeaseGone("requested lease not found")
         return self._commit([Event(False, KeyValue(key, value, self.revision + 1, lease))])
 
     def delete(self, *keys: bytes) -> int:
@@ -129,6 +129,8 @@ class FakeClient:
         self.after: dict[int, Callable[[], object]] = {}
         """.. and when it was, and its answer is on its way."""
         self.is_down = False
+        self.hangs_from: int | None = None
+        """The first request that is never answered, and nor is any later one."""
         self._page = page
         self._late: list[Callable[[], object]] = []
         self._drops = 0
@@ -246,6 +248,8 @@ class FakeClient:
         self.requests.append(name)
         self.before.get(number, int)()
         await asyncio.sleep(0)
+        if self.hangs_from is not None and number >= self.hangs_from:
+            await asyncio.Event().wait()
         if self._closed or self.is_down:
             raise StoreUnavailable(f"{self.name} is {'closed' if self._closed else 'down'}")
         fault = self.faults.get(number)

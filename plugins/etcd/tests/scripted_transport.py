@@ -20,6 +20,8 @@ from flannel_sdk_etcd.schema import (
 from flannel_sdk_etcd.transport import CallFailed, Connection, Failure, Method
 from google.protobuf.message import Message
 
+from flannel_sdk.errors import StoreUnavailable
+
 CLUSTER = 0xC1
 
 
@@ -122,12 +124,13 @@ class ScriptedSource:
             raise error
         return self._connections[0], self.token
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
         self.failures.append((connection.endpoint.port, error.failure))
         if error.failure is Failure.TOKEN_REFUSED:
             self.token = f"{self.token}+"
         else:
             self._connections.rotate(-1)
+        return StoreUnavailable(f"etcd at {connection.endpoint}: {error.detail}")
 
     def next_script(self) -> Sequence[Step]:
         script = self.scripts.popleft() if self.scripts else [HANG]

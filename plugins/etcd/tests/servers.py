@@ -112,6 +112,8 @@ class Setup:
     """More of etcd's flags."""
     host: str = "127.0.0.1"
     """Name or address in the client URLs; IPv6 without brackets."""
+    control_host: str = ""
+    """What the tests' own control connection calls the members, if not ``host``."""
     namespace: Namespace | None = None
     """Where the members run; None: here."""
     server: Path = field(default_factory=program)
@@ -134,7 +136,8 @@ class Member:
         self.url = f"{scheme}://{self.address}"
         self.port = self._ports[0].number
         self.peer_url = f"http://127.0.0.1:{self._ports[1].number}"
-        self.control = Control(setup.host, self.port, setup.control, setup.namespace)
+        called = setup.control_host or setup.host
+        self.control = Control(called, self.port, setup.control, setup.namespace)
 
     @property
     def pid(self) -> int:

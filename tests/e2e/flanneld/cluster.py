@@ -12,7 +12,7 @@ from subprocess import Popen
 
 from flannel_sdk.lab import LabSpec
 from flannel_sdk.lab.cleanup import clean_up
-from flannel_sdk.lab.daemon import spawn_daemon, wait_running
+from flannel_sdk.lab.daemon import spawn_daemon, wait_running, wait_subnet_file
 from flannel_sdk.lab.names import UNDERLAY_LINK, LabNames, netns_path
 from flannel_sdk.lab.node_files import NodeFiles, SubnetFile
 from flannel_sdk.lab.ping import Matrix, Pod, ping_all
@@ -34,9 +34,10 @@ PATIENCE = 20.0
 """Seconds; flanneld waits for up to 5 s between attempts to watch again."""
 
 
-_FOLLOWS_SINCE = 0, 20
+FOLLOWS_SINCE = 0, 20
 """Older flannelds take only the first event of an answer and watch again from then on, not from
-where they were: they know for sure only what was there when they started."""
+where they were: they know for sure only what was there when they started. With two families they
+also are out of subnets once the first IPv6 subnet is taken."""
 _PATIENCE_WITH_OLD = 2.0
 
 
@@ -82,7 +83,7 @@ class MixedCluster:
         self.names, self.spec, self.directory, self.etcd = names, spec, directory, etcd
         self.nodes: dict[int, MixedNode] = {}
         self._flanneld = flanneld
-        self._follows = _version(flanneld) >= _FOLLOWS_SINCE
+        self._follows = flanneld_version(flanneld) >= FOLLOWS_SINCE
         self._endpoint = etcd.member.url
 
     async def join(self, kinds: Mapping[int, Kind]) -> None:
@@ -119,8 +120,7 @@ class MixedCluster:
                 READY_SECONDS,
             )
             assert node.running, f"flanneld ended:\n{node.files.log_tail(20)}"
-        found = node.files.read_subnet_file()
-        assert found is not None
+        found = await wait_subnet_file(process, node.files, READY_SECONDS)
         await self._wire_pod(node, found)
 
     def stop(self, number: int, how: Signals = Signals.SIGTERM) -> int:
@@ -243,7 +243,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _version(flanneld: Path) -> tuple[int, int]:
+def flanneld_version(flanneld: Path) -> tuple[int, int]:
     """Major and minor version; that of a build without one counts as the newest."""
     done = subprocess.run([flanneld, "--version"], capture_output=True, text=True, check=True)
     found = re.fullmatch(r"v(\d+)\.(\d+)\..*", (done.stderr + done.stdout).strip())

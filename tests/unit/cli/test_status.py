@@ -40,6 +40,17 @@ def test_status_says_first_what_people_ask_first() -> None:
     assert rows["failed in the kernel"] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("restart_needed", "needs a restart"), ("refused", "configuration refused")],
+)
+def test_a_configuration_that_is_not_applied_is_said(name: str, row: str) -> None:
+    nothing = {"restart_needed": None, "refused": None}
+    assert row not in dict(status_rows(STATUS | {"config": nothing}))
+    told = STATUS | {"config": nothing | {name: "the network is another"}}
+    assert dict(status_rows(told))[row] == "the network is another"
+
+
 def test_status_of_a_daemon_that_just_started() -> None:
     starting = dict.fromkeys(STATUS) | {"state": "starting", "store": "memory:x"}
     assert dict(status_rows(starting)) == {

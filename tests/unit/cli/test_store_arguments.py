@@ -14,33 +14,9 @@ from flannel_sdk.cli.store_arguments import (
     store_values,
 )
 from flannel_sdk.errors import ConfigError, PluginError
-from tests.plugin_distributions import STORES, install
+from tests.plugin_distributions import KEPT_STORE, STORES, install
 
 PASSWORD = "hunter2"
-KEPT_STORE = """
-from dataclasses import dataclass, field
-from flannel_sdk.errors import ConfigError
-from flannel_sdk.interfaces import CONTRACT_VERSION
-from flannel_sdk.model import Secret
-
-@dataclass(frozen=True)
-class Options:
-    members: tuple[str, ...] = field(
-        default=(), metadata={"flag": "acme-members", "metavar": "A,B", "help": "At 100%."}
-    )
-    password: Secret | None = field(default=None, metadata={"flag": "acme-password"})
-    depth: int = field(default=3, metadata={"help": "How deep."})
-
-class Plugin:
-    contract_version = CONTRACT_VERSION
-    options_type = Options
-    def open(self, options):
-        if options.members == ("wrong",):
-            raise ConfigError("members", f"the options are wrong: {options}")
-        return options
-
-plugin = Plugin()
-"""
 
 
 @pytest.fixture

@@ -205,6 +205,13 @@ def test_a_backend_of_ours_that_is_not_installed(monkeypatch: pytest.MonkeyPatch
     assert discovery.list_plugins(BACKENDS) == []
 
 
+@pytest.mark.parametrize("name", ["etcd", "etcd3", "ETCD"])
+def test_a_store_of_ours_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(PluginError, match="is not installed: pip install flannel-sdk-etcd"):
+        discovery.load_store_plugin(name)
+
+
 def test_a_strangers_unreadable_metadata_hides_no_other(
     site: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

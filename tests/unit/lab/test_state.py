@@ -10,6 +10,7 @@ from flannel_sdk.lab.state import (
     STATE_FILE,
     LabState,
     NodeRecord,
+    ServerRecord,
     claim_directory,
     load_state,
     remove_directory,
@@ -24,6 +25,7 @@ def test_state_is_read_back_as_written(tmp_path: Path) -> None:
         LabSpec(nodes=2, store_options={"path": "x"}),
         "",
         {1: NodeRecord(1, ProcessId(10, 20), addresses, 1450), 2: NodeRecord(2)},
+        server=ServerRecord(["etcd", "--name", "lab"], ProcessId(30, 40)),
         made_netns_directory=True,
     )
     save_state(tmp_path, state)

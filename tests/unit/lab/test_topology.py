@@ -81,3 +81,19 @@ async def test_what_is_removed_is_gone_and_what_is_gone_is_passed_over(names: La
     await make_nodes(names, spec, [1])
     await remove_namespaces([names.pod(9), *names.leftovers(), names.router])
     assert names.leftovers() == []
+
+
+async def test_nodes_come_and_go_and_the_router_keeps_its_mac(names: LabNames) -> None:
+    """A bridge left alone takes the lowest of its ports: the others' neighbour entries go stale."""
+
+    async def macs() -> list[object]:
+        found = await links(names.router)
+        return [found[f"br{subnet}"]["address"] for subnet in (1, 2)]
+
+    await make_underlay(names, SPEC)
+    before = await macs()
+    await make_nodes(names, SPEC, [1, 2, 3, 4])
+    assert await macs() == before
+    await remove_namespaces([names.node(1), names.node(2)])
+    assert await macs() == before
+    assert len(set(before)) == 2

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from flannel_sdk.dataplane import KernelObject, LinuxKernel, Ownership, Reconciler, ResolvedRoute
+from flannel_sdk.dataplane.observed import LinkState
 from flannel_sdk.interfaces import PlannedChange
 from flannel_sdk.model import IPAddress, MacAddress
 from flannel_sdk.toolkit import KernelSession
@@ -14,10 +15,17 @@ class RecordingKernel(LinuxKernel):
     def __init__(self) -> None:
         self.ways: dict[IPAddress, ResolvedRoute] = {}
         self.lookups: list[set[IPAddress]] = []
+        self.links: dict[str, LinkState] = {}
 
     async def lookup_routes(self, addresses: Sequence[IPAddress]) -> dict[IPAddress, ResolvedRoute]:
         self.lookups.append(set(addresses))
         return {ip: self.ways[ip] for ip in addresses if ip in self.ways}
+
+    async def link(self, name: str) -> LinkState | None:
+        return self.links.get(name)
+
+    async def remove_link(self, index: int) -> None:
+        self.links = {n: link for n, link in self.links.items() if link.ifindex != index}
 
 
 class RecordingReconciler(Reconciler):

@@ -15,8 +15,15 @@ from flannel_sdk.dataplane import (
     ResolvedRoute,
     Route,
 )
+from flannel_sdk.dataplane.observed import LinkState
 from flannel_sdk.errors import KernelRefused, MalformedEntry, PrivilegeError, RetryableError
-from flannel_sdk.interfaces import BackendContext, Network, SupportsPlan, SupportsStatus
+from flannel_sdk.interfaces import (
+    BackendContext,
+    Network,
+    SupportsPlan,
+    SupportsRetire,
+    SupportsStatus,
+)
 from flannel_sdk.model import ByFamily, ExternalInterface, IPAddress, Lease, LeaseAttrs, Prefix
 from flannel_sdk.testing.scripted import ScriptedFeed
 from flannel_sdk.toolkit import DirectRoutes, KernelNetwork, KernelSession
@@ -275,3 +282,41 @@ async def test_decides_again_when_the_underlay_changes(sessions: RecordingSessio
         await reconciler.change_underlay()
         assert len(kernel.lookups) == 4
         assert reconciler.updates == written
+
+
+class DeviceNetwork(RouteNetwork):
+    def __init__(self, *names: str) -> None:
+        devices = [Device(name, "vxlan", 1450, None, None, ()) for name in names]
+        KernelNetwork.__init__(self, CONTEXT, lease(1), Ownership(), devices=ByFamily(*devices))
+
+
+@pytest.mark.parametrize(
+    ("successor", "left"),
+    [
+        (DeviceNetwork("flannel.1", "flannel-v6.1"), {"flannel.1", "flannel-v6.1", "eth0"}),
+        (DeviceNetwork("flannel.1"), {"flannel.1", "eth0"}),
+        (DeviceNetwork("flannel.7"), {"eth0"}),
+        (RouteNetwork(), {"eth0"}),
+    ],
+)
+async def test_what_the_successor_does_not_have_is_removed(
+    sessions: RecordingSessions, successor: Network, left: set[str]
+) -> None:
+    for number, name in enumerate(["flannel.1", "flannel-v6.1", "eth0"], start=1):
+        kind = "" if name == "eth0" else "vxlan"
+        sessions.kernel.links[name] = LinkState(
+            number, name, kind, 1450, None, True, True, None, {}
+        )
+    network = DeviceNetwork("flannel.1", "flannel-v6.1")
+    assert isinstance(network, SupportsRetire)
+    await network.retire(successor)
+    assert set(sessions.kernel.links) == left
+
+
+async def test_a_device_that_somebody_else_made_under_the_name_stays(
+    sessions: RecordingSessions,
+) -> None:
+    bridge = LinkState(1, "flannel.1", "bridge", 1500, None, True, True, None, {})
+    sessions.kernel.links["flannel.1"] = bridge
+    await DeviceNetwork("flannel.1", "flannel-v6.1").retire(RouteNetwork())
+    assert sessions.kernel.links == {"flannel.1": bridge}

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from flannel_sdk_etcd.options import EtcdOptions
 
 if TYPE_CHECKING:
-    from flannel_sdk.interfaces import SubnetManager
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from flannel_sdk.interfaces import LabServer, SubnetManager
+    from flannel_sdk.model import IPAddress
     from flannel_sdk_etcd.manager import EtcdSubnetManager as EtcdSubnetManager
 
 __all__ = ["EtcdOptions", "EtcdSubnetManager", "plugin"]
@@ -25,6 +29,14 @@ class EtcdPlugin:
         from flannel_sdk_etcd.manager import EtcdSubnetManager
 
         return EtcdSubnetManager(options)
+
+    def lab_server(
+        self, options: "Mapping[str, str]", directory: "Path", address: "IPAddress"
+    ) -> "LabServer | None":
+        """See SupportsLabServer."""
+        from flannel_sdk_etcd.lab_server import lab_server
+
+        return lab_server(options, directory, address)
 
 
 plugin = EtcdPlugin()

@@ -1,9 +1,9 @@
 """The auth token: asked for by one caller at a time, shared by all, and forgotten when refused."""
 
 import asyncio
-import time
 
 from flannel_sdk.model import Secret
+from flannel_sdk_etcd.clock import loop_time
 from flannel_sdk_etcd.schema import AuthenticateRequest, AuthenticateResponse
 from flannel_sdk_etcd.transport import CallFailed, Connection, Failure, Method
 
@@ -27,7 +27,7 @@ class Authentication:
         """
         if self._is_known:
             return self._token
-        deadline = time.monotonic() + timeout
+        deadline = loop_time() + timeout
         try:
             async with asyncio.timeout(timeout):
                 await self._lock.acquire()
@@ -35,7 +35,7 @@ class Authentication:
             raise CallFailed(Failure.UNANSWERED, "no answer came in time") from None
         try:
             if not self._is_known:
-                self._token = await self._fetched(connection, deadline - time.monotonic())
+                self._token = await self._fetched(connection, deadline - loop_time())
                 self._is_known = True
         finally:
             self._lock.release()

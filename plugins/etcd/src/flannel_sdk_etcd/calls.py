@@ -1,13 +1,13 @@
 """Gets a request to a member that answers it: who is asked, how often, and for how long."""
 
-import time
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from flannel_sdk.backoff import Backoff
-from flannel_sdk.errors import FlannelError
+from flannel_sdk.errors import FlannelError, StoreUnavailable
 from flannel_sdk_etcd.auth import Authentication
+from flannel_sdk_etcd.clock import loop_time
 from flannel_sdk_etcd.endpoints import Endpoint
 from flannel_sdk_etcd.errors import OutcomeUnknown
 from flannel_sdk_etcd.members import Members, NoMember
@@ -43,7 +43,7 @@ class Calls:
 
     async def connected(self) -> tuple[Connection, str | None]:
         """The preferred member, connected, and a token where users are authenticated."""
-        deadline = time.monotonic() + self._timeout
+        deadline = loop_time() + self._timeout
         connection = await self._member(deadline)
         try:
             return connection, await self._token(connection, deadline)
@@ -51,17 +51,18 @@ class Calls:
             self.members.failed(connection)
             raise self._error({connection.endpoint: error}) from error
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
-        """What somebody who used ``connected`` found out about it."""
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
+        """What somebody who used ``connected`` found out about it; gives the sentence for it."""
         if error.failure is Failure.TOKEN_REFUSED:
             self._auth.forget()
         else:
             self.members.failed(connection)
+        return StoreUnavailable(sentence({connection.endpoint: error}, self._user))
 
     async def _perform(
         self, method: Method, request: Message, answer: type[AnswerT], *, may_repeat: bool
     ) -> AnswerT:
-        deadline = time.monotonic() + self._timeout
+        deadline = loop_time() + self._timeout
         backoff = Backoff(0.05, 1.0)
         failures: dict[Endpoint, CallFailed] = {}
         may_authenticate = self._user is not None
@@ -110,7 +111,7 @@ class Calls:
 
     async def _token(self, connection: Connection, deadline: float) -> str | None:
         try:
-            return await self._auth.token(connection, max(0.001, deadline - time.monotonic()))
+            return await self._auth.token(connection, self._share(deadline, may_repeat=True))
         except CallFailed as error:
             if error.failure is not Failure.UNANSWERED:
                 raise
@@ -121,7 +122,7 @@ class Calls:
 
     def _share(self, deadline: float, *, may_repeat: bool) -> float:
         """Of the time that is left: some stays for another member, where another may be asked."""
-        left = max(0.001, deadline - time.monotonic())
+        left = max(0.001, deadline - loop_time())
         return left / 2 if may_repeat and not self.members.is_single else left
 
     def _error(self, failures: dict[Endpoint, CallFailed]) -> FlannelError:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from flannel_sdk.errors import StoreUnavailable
 from flannel_sdk_etcd.calls import Calls
-from flannel_sdk_etcd.errors import Compacted
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone
 from flannel_sdk_etcd.options import EtcdOptions
 from flannel_sdk_etcd.records import Commit, KeyValue, LeaseTime, Page, WatchBatch
 from flannel_sdk_etcd.schema import (
@@ -66,7 +66,10 @@ class EtcdClient:
         if the revision is gone. Close it with ``aclosing``.
         """
 
-        def page_from(key: bytes, revision: int) -> asyncio.Task[RangeResponse]:
+        async def received(request: RangeRequest) -> tuple[RangeResponse, float]:
+            return await self._range(request), time.monotonic()
+
+        def page_from(key: bytes, revision: int) -> asyncio.Task[tuple[RangeResponse, float]]:
             request = RangeRequest(
                 key=key,
                 range_end=_after(prefix),
@@ -74,13 +77,12 @@ class EtcdClient:
                 revision=revision,
                 min_mod_revision=min_mod_revision,
             )
-            return asyncio.create_task(self._range(request), name="a page of etcd's keys")
+            return asyncio.create_task(received(request), name="a page of etcd's keys")
 
         ahead = page_from(prefix, revision)
         try:
             while True:
-                response = await ahead
-                received_at = time.monotonic()
+                response, received_at = await ahead
                 revision = revision or response.header.revision
                 if response.more:
                     ahead = page_from(response.kvs[-1].key + b"\0", revision)
@@ -94,10 +96,15 @@ class EtcdClient:
     async def put_if(self, key: bytes, expected: int, value: bytes, lease: int = 0) -> Commit:
         """Write if the key's mod_revision is ``expected``; 0: if there is no such key.
 
-        ``lease``: the etcd lease that the key is to live by; StoreUnavailable if it is gone.
+        ``lease``: the etcd lease that the key is to live by; EtcdLeaseGone if there is none.
         """
         put = RequestOp(request_put=PutRequest(key=key, value=value, lease=lease))
-        return await self._if_at(key, expected, put)
+        try:
+            return await self._if_at(key, expected, put)
+        except StoreUnavailable as error:
+            if _says(error, Failure.NOT_FOUND):
+                raise EtcdLeaseGone(str(error)) from error
+            raise
 
     async def delete_if(self, key: bytes, expected: int) -> Commit:
         """Remove the key if its mod_revision is ``expected``."""
@@ -160,9 +167,9 @@ class EtcdClient:
         """See WatchSource."""
         return await self._calls.connected()
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
         """See WatchSource."""
-        self._calls.failed(connection, error)
+        return self._calls.failed(connection, error)
 
     async def aclose(self) -> None:
         """End all calls, watches and connections. Idempotent."""

@@ -79,7 +79,7 @@ def _parsed(key: str, text: str, *, bare_is_secure: bool) -> Endpoint:
 
 
 def _split(authority: str) -> tuple[str | None, int | None]:
-    bracketed = re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?", authority)
+    bracketed = re.fullmatch(r"\[([^\]%]*)\](?::([0-9]{1,5}))?", authority)
     if bracketed:
         try:
             host = str(IPv6Address(bracketed[1]))

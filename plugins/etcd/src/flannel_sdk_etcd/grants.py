@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 from enum import Enum, auto
 
 from flannel_sdk.errors import FlannelError
+from flannel_sdk_etcd.errors import OutcomeUnknown
 from flannel_sdk_etcd.records import KeyValue
 from flannel_sdk_etcd.store_client import StoreClient
 from flannel_sdk_etcd.undisturbed import undisturbed
 
 _log = logging.getLogger(__name__)
 
-REVOKE_SECONDS = 3.0
-"""That giving an etcd lease back may take; then it is tried again later, or runs out."""
+SETTLE_SECONDS = 3.0
+"""That giving etcd leases back may take; then it is tried again later, or they run out."""
 
 
 class Use(Enum):
@@ -41,99 +42,115 @@ class Grant:
 
 
 class Grants:
-    """Grants etcd leases and sees to it that none is left over."""
+    """Grants etcd leases and sees to it that none of ours is left over.
+
+    What is not needed any more is noted, and revoked by ``settle``; if that fails, by the next one.
+    """
 
     def __init__(self, client: StoreClient, ttl: int) -> None:
         self._client = client
         self._ttl = ttl
         self._lives_by: dict[bytes, Grant] = {}
         """What we last put each entry of ours on."""
-        self._orphans: set[int] = set()
-        """Granted by us, of no use, and not revoked yet."""
-        self._doubtful: set[int] = set()
-        """Perhaps our entry lives by them; to be revoked when it lives by another one."""
+        self._unused: set[int] = set()
+        """To be revoked with whatever a late put may still attach to them."""
+        self._late: set[int] = set()
+        """Unused ones that may come to be only after they were revoked: it is done twice."""
+        self._superseded: set[int] = set()
+        """To be revoked if no key lives by them: others may have attached some."""
+        self._in_doubt: dict[int, KeyValue] = {}
+        """By these an entry of ours may live, or still come to live, that was as given before."""
 
     @asynccontextmanager
     async def new(self) -> AsyncIterator[Grant]:
-        """An etcd lease that is revoked at the end unless it was put to use."""
+        """An etcd lease, which was not needed unless it was put to use."""
         # Our own choice of the id: a grant whose answer is lost can be revoked too.
         grant = Grant(secrets.randbits(62) + 1, time.time() + self._ttl)
         try:
             await undisturbed(self._grant(grant))
             yield grant
         finally:
-            if grant.use is Use.IN_DOUBT:
-                self._doubtful.add(grant.id)
-            elif grant.use is Use.NONE:
-                self._orphans.add(grant.id)
-                await undisturbed(self._revoke_orphan(grant.id))
+            if grant.use is Use.NONE:
+                self._unused.add(grant.id)
 
     async def _grant(self, grant: Grant) -> None:
-        await self._client.grant_lease(self._ttl, grant.id)
+        try:
+            await self._client.grant_lease(self._ttl, grant.id)
+        except OutcomeUnknown:
+            self._late.add(grant.id)
+            raise
 
-    def use(self, grant: Grant, key: bytes) -> None:
+    def moving(self, entry: KeyValue, grant: Grant) -> None:
+        """Our entry is about to live by ``grant``; whether it does is not known yet."""
+        grant.use = Use.IN_DOUBT
+        self._in_doubt[grant.id] = entry
+        self._superseded.add(entry.lease)
+
+    def moved(self, key: bytes, grant: Grant) -> None:
         """Our entry lives by ``grant`` now."""
+        self._in_doubt.pop(grant.id, None)
         self.lost(key)
+        for number, before in list(self._in_doubt.items()):
+            if before.key == key:
+                self._supersede(number)
         grant.use = Use.ENTRY
         self._lives_by[key] = grant
+
+    def stayed(self, grant: Grant) -> None:
+        """Our entry certainly does not live by ``grant``, and will not."""
+        self._in_doubt.pop(grant.id, None)
+        grant.use = Use.NONE
+
+    def removing(self, entry: KeyValue) -> None:
+        """Our entry is about to go by our own hand."""
+        if entry.lease:
+            self._superseded.add(entry.lease)
+
+    def lost(self, key: bytes) -> None:
+        """The entry is not what it was when we wrote it."""
+        grant = self._lives_by.pop(key, None)
+        if grant is not None:
+            self._superseded.add(grant.id)
+
+    def seen(self, entries: Iterable[KeyValue]) -> None:
+        """These are all entries, or all that we ask about: notice those that are lost."""
+        if not (self._lives_by or self._in_doubt):
+            return
+        present = {entry.key: entry for entry in entries}
+        for key, grant in list(self._lives_by.items()):
+            if key not in present or present[key].lease != grant.id:
+                self.lost(key)
+        for number, before in list(self._in_doubt.items()):
+            now = present.get(before.key)
+            if now is None or (now.mod_revision != before.mod_revision and now.lease != number):
+                self._supersede(number)
+
+    def _supersede(self, number: int) -> None:
+        del self._in_doubt[number]
+        self._superseded.add(number)
 
     def expiry(self, key: bytes, etcd_lease: int) -> float | None:
         """When an entry's etcd lease ends (Unix time) if we granted it; None: not known."""
         grant = self._lives_by.get(key)
         return grant.expires_at if grant and grant.id == etcd_lease else None
 
-    def lost(self, key: bytes) -> None:
-        """The entry is not ours any more: its etcd lease is revoked with the next ones."""
-        grant = self._lives_by.pop(key, None)
-        if grant is not None:
-            self._doubtful.add(grant.id)
-
-    def lost_but(self, present: Iterable[KeyValue]) -> None:
-        """All entries are lost but those ``present``."""
-        if self._lives_by:
-            for key in self._lives_by.keys() - {entry.key for entry in present}:
-                self.lost(key)
-
-    async def retire(self, etcd_lease: int) -> None:
-        """Our entry does not live by it any more: revoke it unless other keys do."""
-        self._doubtful.add(etcd_lease)
-        await self.settle()
-
     async def settle(self) -> None:
-        """Give back what could not be given back before. Never fails; takes seconds at most."""
-        if self._orphans or self._doubtful:
+        """Revoke what is not needed. Never fails; takes seconds at most."""
+        if self._unused or self._superseded:
             await undisturbed(self._settle())
 
     async def _settle(self) -> None:
-        for number in list(self._orphans):
-            if not await self._revoke_orphan(number):
-                return
-        for number in list(self._doubtful):
-            if not await self._revoke_if_empty(number):
-                return
-
-    async def _revoke_orphan(self, number: int) -> bool:
-        """False if the store did not answer."""
         try:
-            async with asyncio.timeout(REVOKE_SECONDS):
-                await self._client.revoke_lease(number)
-        except (FlannelError, TimeoutError) as error:
-            _log.debug("an etcd lease could not be revoked: %s", error)
-            return False
-        self._orphans.discard(number)
-        return True
-
-    async def _revoke_if_empty(self, number: int) -> bool:
-        """False if the store did not answer."""
-        try:
-            async with asyncio.timeout(REVOKE_SECONDS):
-                left = await self._client.lease_time(number)
-                if left is not None and left.keys:
-                    return True
-                if left is not None:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                for number in list(self._unused):
                     await self._client.revoke_lease(number)
+                    (self._late if number in self._late else self._unused).discard(number)
+                for number in list(self._superseded):
+                    left = await self._client.lease_time(number)
+                    if left is not None and left.keys:
+                        continue
+                    if left is not None:
+                        await self._client.revoke_lease(number)
+                    self._superseded.discard(number)
         except (FlannelError, TimeoutError) as error:
-            _log.debug("an etcd lease could not be revoked: %s", error)
-            return False
-        self._doubtful.discard(number)
-        return True
+            _log.debug("etcd leases are not revoked yet: %s", error)

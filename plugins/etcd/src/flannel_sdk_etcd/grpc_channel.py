@@ -24,6 +24,7 @@ _OPTIONS: ChannelOptions = (
     # notices a peer that is gone without a word; etcd refuses pings below 5 s or without calls
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # else a lost ping is waited for a minute
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     # each attempt of ours is one attempt, now, with its own outcome
@@ -42,14 +43,14 @@ _OPTIONS: ChannelOptions = (
 class Channel:
     """A gRPC channel, the credentials it was made with, and who uses it.
 
-    Retired when another takes its place: it is closed once its last call is over.
+    It may be closed when another has taken its place and nothing uses it any more.
     """
 
     def __init__(self, endpoint: Endpoint, credentials: Credentials, more: ChannelOptions) -> None:
         self.credentials = credentials
         self.grpc = _opened(endpoint, credentials, (*_OPTIONS, *more))
         self._users = 0
-        self._is_retired = False
+        self._calls: set[aio.Call] = set()
         self._is_closed = False
 
     @property
@@ -68,13 +69,17 @@ class Channel:
         return self._is_closed or self.grpc.get_state() in _FAILED
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Around a call."""
+    def used(self, call: aio.Call | None = None) -> Iterator[None]:
+        """Around waiting for it, or for a call of it."""
         self._users += 1
+        if call is not None:
+            self._calls.add(call)
         try:
             yield
         finally:
             self._users -= 1
+            if call is not None:
+                self._calls.discard(call)
 
     async def connect(self) -> None:
         """Return when a connection stands; CallFailed when the attempt failed, with its reason."""
@@ -89,6 +94,8 @@ class Channel:
         """Break its calls off and close it. Idempotent."""
         if not self._is_closed:
             self._is_closed = True
+            for call in self._calls:  # gRPC's own close may miss some (1.66)
+                call.cancel()
             await self.grpc.close()
 
     async def _raise_reason(self) -> None:

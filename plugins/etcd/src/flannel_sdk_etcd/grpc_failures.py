@@ -3,6 +3,7 @@
 import re
 
 from flannel_sdk_etcd.grpc_library import aio, grpc
+from flannel_sdk_etcd.server_words import failure_in
 from flannel_sdk_etcd.transport import CallFailed, Failure
 
 _Code = grpc.StatusCode
@@ -21,19 +22,6 @@ _UNTRUSTED = {
 ENDED_AT_ONCE = re.compile(r"closed|reset|Broken pipe|WRONG_VERSION_NUMBER", re.IGNORECASE)
 """Words about an attempt whose TCP connection stood; what is spoken there may be another thing."""
 
-_SERVERS_WORDS = (
-    ("authentication failed", Failure.WRONG_PASSWORD),
-    ("invalid auth token", Failure.TOKEN_REFUSED),
-    ("revision of auth store is old", Failure.TOKEN_REFUSED),
-    ("user name is empty", Failure.TOKEN_REFUSED),
-    ("permission denied", Failure.FORBIDDEN),
-    ("database space exceeded", Failure.NO_SPACE),
-    ("has been compacted", Failure.COMPACTED),
-    ("requested lease not found", Failure.NOT_FOUND),
-    ("etcdserver: no leader", Failure.NO_LEADER),
-)
-"""etcd's own, which it keeps over its releases."""
-
 _CODES = {
     _Code.UNAUTHENTICATED: Failure.TOKEN_REFUSED,
     _Code.PERMISSION_DENIED: Failure.FORBIDDEN,
@@ -49,8 +37,9 @@ _CODES = {
 
 # gRPC says so of a call for which there was no connection to send it on.
 _NEVER_SENT = re.compile(r"failed to connect to all addresses|(DNS|errors?) resol", re.IGNORECASE)
+_UNRESOLVED = re.compile(r"(DNS|errors?) resol", re.IGNORECASE)
 _PREAMBLE = re.compile(
-    r"^.*last error: *(?:[A-Z_]+: )?(?:(?:ipv[46]|dns|unix):\S+: )?(?:[A-Z_]+:)?", re.DOTALL
+    r"^.*last error: *(?:[A-Z_]+: )?(?:(?:ipv[46]|dns):\S+: )?|.*OPENSSL_internal:"
 )
 
 
@@ -59,9 +48,9 @@ def failure_of_call(error: grpc.RpcError) -> CallFailed:
     code, words = _said(error)
     if code is _Code.UNAVAILABLE and _NEVER_SENT.search(words):
         return failure_of_attempt(error)
-    for known, failure in _SERVERS_WORDS:
-        if known in words:
-            return CallFailed(failure, words)
+    failure = failure_in(words)
+    if failure is not None:
+        return CallFailed(failure, words)
     if code is _Code.DEADLINE_EXCEEDED:
         return CallFailed(Failure.UNANSWERED, "no answer came in time")
     return CallFailed(_CODES.get(code, Failure.UNANSWERED), words or code.name)
@@ -70,10 +59,12 @@ def failure_of_call(error: grpc.RpcError) -> CallFailed:
 def failure_of_attempt(error: grpc.RpcError) -> CallFailed:
     """Of an attempt to connect, which a call was told about."""
     _, words = _said(error)
-    reason = _PREAMBLE.sub("", words)
+    reason = _PREAMBLE.sub("", words).removesuffix(": OK")
     for known, meaning in _UNTRUSTED.items():
         if known in words:
             return CallFailed(Failure.UNTRUSTED, f"{meaning} ({reason})")
+    if _UNRESOLVED.search(words):
+        reason = f"its name cannot be resolved ({words.rpartition(': ')[2].rstrip(']')})"
     return CallFailed(Failure.NOT_CONNECTED, reason)
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -24,6 +26,8 @@ from flannel_sdk_etcd.schema import (
     WatchResponse,
 )
 from flannel_sdk_etcd.transport import CallFailed, Failure, Method
+
+Stream: TypeAlias = "aio.StreamStreamCall[bytes, bytes]"
 
 _STREAM_CONNECT_SECONDS = 5.0
 _RESPONSES: Mapping[Method, type[Message]] = {
@@ -79,19 +83,19 @@ class GrpcConnection:
         deadline = time.monotonic() + timeout
         channel = await self._connected(timeout)
         unary: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.grpc.unary_unary(method.value)
-        with channel.used():
-            try:
-                answer = await unary(
-                    type(request).SerializeToString(request),
-                    timeout=max(0.001, deadline - time.monotonic()),
-                    metadata=_metadata(token),
-                )
-            except grpc.RpcError as error:
-                raise failure_of_call(error) from error
-            except aio.UsageError as error:
-                raise CallFailed(Failure.NOT_CONNECTED, "the connection was closed") from error
-            except asyncio.CancelledError:
-                raise _closed_under_call() from None
+        with _unsent_if_closed():
+            call = unary(
+                type(request).SerializeToString(request),
+                timeout=max(0.001, deadline - time.monotonic()),
+                metadata=_metadata(token),
+            )
+        try:
+            with channel.used(call):
+                answer = await call
+        except grpc.RpcError as error:
+            raise failure_of_call(error) from error
+        except asyncio.CancelledError:
+            raise _closed_under_call() from None
         return _parsed(method, answer)
 
     async def stream(
@@ -99,11 +103,12 @@ class GrpcConnection:
     ) -> AsyncGenerator[Message, None]:
         """See Connection."""
         channel = await self._connected(_STREAM_CONNECT_SECONDS)
-        opened: aio.StreamStreamMultiCallable[bytes, bytes] = channel.grpc.stream_stream(
+        open_stream: aio.StreamStreamMultiCallable[bytes, bytes] = channel.grpc.stream_stream(
             method.value
         )
-        with channel.used():
-            call = opened(metadata=_metadata(token))
+        with _unsent_if_closed():
+            call = open_stream(metadata=_metadata(token))
+        with channel.used(call):
             sending = asyncio.create_task(_send(call, requests))
             try:
                 while True:
@@ -134,36 +139,44 @@ class GrpcConnection:
                 Failure.NOT_CONNECTED, f"nothing answered there within {timeout:.1f} s"
             ) from None
         except CallFailed as error:
-            raise await self._explained(error) from error
+            mistake = await self._mistake(error)
+            if mistake is None:
+                raise
+            raise CallFailed(Failure.UNTRUSTED, f"{mistake} ({error.detail})") from error
         self._has_connected = True
         return channel
 
-    async def _explained(self, error: CallFailed) -> CallFailed:
+    async def _mistake(self, error: CallFailed) -> str | None:
         """What is wrong with the endpoint, where its port answers but was never connected."""
-        if not self._has_connected and ENDED_AT_ONCE.search(error.detail):
-            mistake = await wrong_scheme(self.endpoint)
-            if mistake is not None:
-                return CallFailed(Failure.UNTRUSTED, f"{mistake} ({error.detail})")
-        return error
+        if self._has_connected or not ENDED_AT_ONCE.search(error.detail):
+            return None
+        return await wrong_scheme(self.endpoint)
 
     async def _usable_channel(self) -> Channel:
         """The present channel, or one in its place where that is no use any more."""
         credentials = await self._credentials.current()
+        unused = [channel for channel in self._replaced if channel.is_idle]
+        self._replaced = [channel for channel in self._replaced if channel not in unused]
+        for channel in unused:
+            await channel.aclose()
         if self._is_closed:
             raise CallFailed(Failure.NOT_CONNECTED, "the client was closed")
         present = self._channel
         if present and present.credentials is credentials and not present.has_failed:
             return present
-        self._channel = Channel(self.endpoint, credentials, self._options)
         if present:
             self._replaced.append(present)
-        for idle in [channel for channel in self._replaced if channel.is_idle]:
-            self._replaced.remove(idle)
-            await idle.aclose()
+        self._channel = Channel(self.endpoint, credentials, self._options)
         return self._channel
 
 
-Stream = aio.StreamStreamCall[bytes, bytes]
+@contextmanager
+def _unsent_if_closed() -> Iterator[None]:
+    """Around giving a request to gRPC."""
+    try:
+        yield
+    except aio.UsageError as error:
+        raise CallFailed(Failure.NOT_CONNECTED, "the connection was closed") from error
 
 
 async def _send(stream: Stream, requests: AsyncIterator[Message]) -> None:

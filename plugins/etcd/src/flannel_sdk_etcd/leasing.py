@@ -24,8 +24,8 @@ from flannel_sdk.model import (
     is_same_node,
 )
 from flannel_sdk_etcd.decoding import held_subnets, read_entries
-from flannel_sdk_etcd.errors import Compacted, OutcomeUnknown
-from flannel_sdk_etcd.grants import Grant, Grants, Use
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone, OutcomeUnknown
+from flannel_sdk_etcd.grants import Grant, Grants
 from flannel_sdk_etcd.keys import Keys
 from flannel_sdk_etcd.records import KeyValue
 from flannel_sdk_etcd.store_client import StoreClient
@@ -78,7 +78,6 @@ class Leasing:
                     pass
                 return lease
 
-        await self.grants.settle()
         return await self._until_certain(attempt)
 
     async def renew(self, lease: Lease) -> Lease:
@@ -94,22 +93,29 @@ class Leasing:
 
     async def _until_certain(self, attempt: Callable[[], Awaitable[Lease]]) -> Lease:
         """Start again after a write whose outcome nobody knew; it can do no harm any more."""
-        for doubts in range(_MOST_DOUBTS):
+        doubts = 0
+        await self.grants.settle()
+        while True:
             try:
-                lease = await attempt()
+                return await attempt()
             except OutcomeUnknown:
-                if doubts == _MOST_DOUBTS - 1:
+                doubts += 1
+                if doubts == _MOST_DOUBTS:
                     raise
-            else:
+            except EtcdLeaseGone:
+                # Another process of this node adopted what we had just written, and so on.
+                continue
+            finally:
                 await self.grants.settle()
-                return lease
-        raise AssertionError("unreachable")
 
     # -- acquiring -------------------------------------------------------------
 
     async def _acquire_once(self, grant: Grant, wish: Wish) -> Lease | None:
         """None if somebody else was faster."""
-        listing = await self._list(wish.attrs)
+        try:
+            listing = await self._list(wish.attrs)
+        except Compacted:  # between two pages
+            return None
         for lease, entry in listing.own:
             if compatible(lease.subnets, wish.config):
                 return await self._rewrite(entry, lease.subnets, wish.attrs, wish.value, grant)
@@ -117,7 +123,7 @@ class Leasing:
 
     async def _list(self, attrs: LeaseAttrs) -> Listing:
         entries, revision = await self._entries()
-        self.grants.lost_but(entries)
+        self.grants.seen(entries)
         leases, malformed = read_entries(self._keys, entries)
         own, others = [], held_subnets(entry.key for entry in malformed)
         for lease in leases:
@@ -156,17 +162,14 @@ class Leasing:
         if not await self._was_free(subnets, key, listing.revision, revision, wish):
             await self._client.delete_if(key, revision)
             return None
-        self.grants.use(grant, key)
+        self.grants.moved(key, grant)
         return Lease(subnets, wish.attrs, grant.expires_at, revision)
 
     async def _remove(self, entry: KeyValue) -> bool:
         """False if it was changed meanwhile."""
+        self.grants.removing(entry)
         commit = await self._client.delete_if(entry.key, entry.mod_revision)
-        if commit.found is not None:
-            return False
-        if entry.lease:
-            await self.grants.retire(entry.lease)
-        return True
+        return commit.found is None
 
     async def _put_new(self, key: bytes, value: bytes, grant: Grant) -> int | None:
         """The revision of our new entry; None if the key is somebody else's.
@@ -219,7 +222,6 @@ class Leasing:
             reason = "belongs to another node now"
         if entry is None or reason is not None:
             self.grants.lost(key)
-            await self.grants.settle()
             raise LeaseLost(f"The lease {self._keys.name(key)} {reason}.")
         if not entry.lease:
             return await self._rewrite(entry, lease.subnets, lease.attrs, value, None)
@@ -252,15 +254,14 @@ class Leasing:
         revision = await undisturbed(self._swap(entry, value, grant))
         if revision is None:
             return None
-        if entry.lease:
-            await self.grants.retire(entry.lease)
         return Lease(subnets, attrs, grant.expires_at if grant else None, revision)
 
     async def _swap(self, entry: KeyValue, value: bytes, grant: Grant | None) -> int | None:
         """The revision of the entry with its new value; None if it was changed meanwhile."""
         etcd_lease = 0
         if grant:
-            etcd_lease, grant.use = grant.id, Use.IN_DOUBT
+            etcd_lease = grant.id
+            self.grants.moving(entry, grant)
         try:
             commit = await self._client.put_if(entry.key, entry.mod_revision, value, etcd_lease)
             revision = commit.revision if commit.done else None
@@ -273,10 +274,10 @@ class Leasing:
             revision = found.mod_revision
         except FlannelError:
             if grant:
-                grant.use = Use.NONE
+                self.grants.stayed(grant)
             raise
         if grant and revision is not None:
-            self.grants.use(grant, entry.key)
+            self.grants.moved(entry.key, grant)
         elif grant:
-            grant.use = Use.NONE
+            self.grants.stayed(grant)
         return revision

@@ -36,7 +36,10 @@ class StoreClient(Protocol):
         ...
 
     async def put_if(self, key: bytes, expected: int, value: bytes, lease: int = 0) -> Commit:
-        """Write if the key's mod_revision is ``expected``; 0: if there is no such key."""
+        """Write if the key's mod_revision is ``expected``; 0: if there is no such key.
+
+        EtcdLeaseGone, and nothing written, if there is no etcd lease ``lease``.
+        """
         ...
 
     async def delete_if(self, key: bytes, expected: int) -> Commit:

@@ -33,8 +33,11 @@ class WatchSource(Protocol):
         """
         ...
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
-        """Prefer another endpoint from now on; forget the token if it was refused."""
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
+        """Prefer another endpoint from now on; forget the token if it was refused.
+
+        Gives the error as people should read it.
+        """
         ...
 
 
@@ -76,7 +79,7 @@ class _Watch:
                 connection, token = await self._source.connected()
                 async with aclosing(self._stream(connection, token)) as stream:
                     while True:
-                        response = await stream.next(self._recovery.patience)
+                        response = await stream.next()
                         batch = self._history.take(response, time.monotonic())
                         self._recovery.heard(response)
                         if batch is not None:
@@ -97,8 +100,7 @@ class _Watch:
             if error.failure is Failure.COMPACTED:
                 raise self._history.compacted() from error
             error = self._recovery.judged(error, has_token=has_token)
-            self._source.failed(connection, error)
-            said = StoreUnavailable(f"etcd at {connection.endpoint}: {error.detail}")
+            said = self._source.failed(connection, error)
         await self._recovery.wait_out(error, said)
 
     def _stream(self, connection: Connection, token: str | None) -> WatchStream:
@@ -106,7 +108,7 @@ class _Watch:
         create = WatchCreateRequest(
             key=self._key,
             range_end=self._range_end,
-            start_revision=self._history.wanted,
+            start_revision=self._history.asked_from,
             progress_notify=True,
         )
-        return WatchStream(connection, token, create, self._silence)
+        return WatchStream(connection, token, create, self._silence, self._recovery.patience)

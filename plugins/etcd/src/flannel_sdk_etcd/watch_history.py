@@ -5,11 +5,8 @@ from collections.abc import Iterable
 from flannel_sdk_etcd.errors import Compacted
 from flannel_sdk_etcd.records import Event, KeyValue, WatchBatch
 from flannel_sdk_etcd.schema import DELETE, EventMessage, WatchResponse
+from flannel_sdk_etcd.server_words import failure_in
 from flannel_sdk_etcd.transport import CallFailed, Failure
-
-_COMPACTED_WORDS = "required revision has been compacted"
-_TOKEN_WORDS = ("invalid auth token", "revision of auth store is old", "user name is empty")
-_FORBIDDEN_WORDS = "permission denied"
 
 
 class WatchHistory:
@@ -17,11 +14,20 @@ class WatchHistory:
 
     def __init__(self, start_revision: int) -> None:
         self.wanted = start_revision
-        """The revision to watch from: everything before it was delivered, or listed."""
+        """Everything before this revision was delivered, or listed."""
         self._etcd = "etcd"
         self._cluster = 0
         self._held: list[Event] = []
         self._answers_behind = 0
+
+    @property
+    def asked_from(self) -> int:
+        """The revision to ask for: one before the one wanted, whose events are dropped.
+
+        A removal at the very revision that history is compacted to was left out of a watch from
+        there on (etcd#18089, until 2024). Asked for the one before, etcd says that it is gone.
+        """
+        return max(1, self.wanted - 1)
 
     def new_stream(self, etcd: str) -> None:
         """Forget what the last stream left incomplete. ``etcd`` names the server in sentences."""
@@ -61,17 +67,15 @@ class WatchHistory:
 
     def _end_of(self, response: WatchResponse) -> Compacted | CallFailed:
         reason = response.cancel_reason
-        if response.compact_revision or _COMPACTED_WORDS in reason:
+        failure = failure_in(reason) or Failure.REFUSED
+        if response.compact_revision or failure is Failure.COMPACTED:
             return self.compacted(response.compact_revision)
-        failure = Failure.UNANSWERED
-        if any(words in reason for words in _TOKEN_WORDS):
-            failure = Failure.TOKEN_REFUSED
-        elif _FORBIDDEN_WORDS in reason:
-            failure = Failure.FORBIDDEN
-        return CallFailed(failure, f"the server ended the watch: {reason or 'it gave no reason'}")
+        return CallFailed(failure, reason or "it ended the watch without a reason")
 
     def _check_cluster(self, cluster: int) -> None:
-        if self._cluster not in {0, cluster}:
+        if cluster in {0, self._cluster}:
+            return  # 0: a gateway that does not tell
+        if self._cluster:
             raise Compacted(
                 f"{self._etcd} is of another cluster than before ({cluster:x}, not"
                 f" {self._cluster:x}), whose revisions mean something else: list the keys again.",
@@ -96,7 +100,7 @@ class WatchHistory:
 
     def _note_progress(self, watch_id: int, revision: int) -> None:
         if watch_id < 0:
-            # The answer to a request of ours is of no watch, and until etcd 3.5.8 it overtook
+            # The answer to a request of ours is of no watch, and older servers let it overtake
             # events (etcd#15220): it tells that the server lives and nothing of what it sent.
             self._note_answer(revision)
         elif not self._held:

@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 _STANDS_SECONDS = 1.0
 """A stream that stood for so long has worked, whether or not there were events."""
 _LONGEST_PATIENCE = 8
+"""Times the silence after which a server is asked."""
 
 
 class Recovery:
@@ -51,10 +52,11 @@ class Recovery:
     def judged(self, error: CallFailed, *, has_token: bool) -> CallFailed:
         """``error`` as what it probably is.
 
-        Until etcd 3.5.8 a watch with an expired token is answered with "permission denied", so
-        only a new token that is refused as well means what it says.
+        Older servers answer a watch with an expired token with "permission denied", so only of a
+        new token is that believed.
         """
-        if error.failure is Failure.FORBIDDEN and has_token and not self._token_was_refused:
+        token_is_new = self._token_was_refused and not self._has_worked(error)
+        if error.failure is Failure.FORBIDDEN and has_token and not token_is_new:
             return CallFailed(Failure.TOKEN_REFUSED, error.detail)
         return error
 
@@ -73,8 +75,8 @@ class Recovery:
 
     def _delay_after(self, error: FlannelError) -> float | None:
         """None: at once and without a word, since a token that expires is no trouble."""
-        worked = self._has_brought or (self._stood() and not isinstance(error, Silence))
-        if worked:
+        has_worked = self._has_worked(error)
+        if has_worked:
             self._backoff.reset()
             self._token_was_refused = False
         elif isinstance(error, Silence):
@@ -83,9 +85,10 @@ class Recovery:
             was_refused, self._token_was_refused = self._token_was_refused, True
             if not was_refused:
                 return None
-        return 0.0 if worked else self._backoff.next_delay()
+        return 0.0 if has_worked else self._backoff.next_delay()
 
-    def _stood(self) -> bool:
-        if self._opened_at is None:
-            return False
+    def _has_worked(self, error: FlannelError) -> bool:
+        """Whether the stream that ended with ``error`` was of use."""
+        if self._has_brought or self._opened_at is None or isinstance(error, Silence):
+            return self._has_brought
         return asyncio.get_running_loop().time() - self._opened_at >= _STANDS_SECONDS

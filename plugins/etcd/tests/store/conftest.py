@@ -8,14 +8,18 @@ from plugins.etcd.tests.servers import Cluster
 from plugins.etcd.tests.store.site import Site, fake_site, real_site
 
 
-@pytest.fixture(params=["fake", pytest.param("etcd", marks=pytest.mark.server)])
-async def site(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Site]:
-    """An empty prefix."""
+@pytest.fixture(scope="session", params=["fake", pytest.param("etcd", marks=pytest.mark.server)])
+def kind(request: pytest.FixtureRequest) -> Cluster | None:
+    """The shared server; None for the fake."""
     if request.param == "fake":
-        async with fake_site() as made:
-            yield made
-        return
+        return None
     cluster = request.getfixturevalue("etcd")
     assert isinstance(cluster, Cluster)
-    async with real_site(cluster, prefix) as made:
+    return cluster
+
+
+@pytest.fixture
+async def site(kind: Cluster | None, prefix: str) -> AsyncIterator[Site]:
+    """An empty prefix."""
+    async with fake_site() if kind is None else real_site(kind, prefix) as made:
         yield made

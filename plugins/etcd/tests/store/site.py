@@ -1,6 +1,6 @@
 """One network in an etcd, a fake one or a real one: managers of it, and a hand on its keys."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 from flannel_sdk_etcd.keys import Keys
@@ -22,8 +22,10 @@ class Site:
         options: EtcdOptions,
         connect: Callable[[], StoreClient],
         etcd_leases: Callable[[], set[int]],
+        fake: FakeEtcd | None = None,
     ) -> None:
         self.keys = Keys(options.prefix)
+        self.fake = fake
         self.client = connect()
         """The tests' own, past all rules of the store."""
         self._options = options
@@ -71,6 +73,15 @@ class Site:
         async with aclosing(self.client.list(self.keys.subnets)) as pages:
             return [self.keys.name(entry.key) async for page in pages for entry in page.entries]
 
+    @property
+    def is_fake(self) -> bool:
+        return self.fake is not None
+
+    async def let_pass(self, seconds: float) -> None:
+        """So much of etcd's time; of the real one's it passes by itself."""
+        if self.fake is not None:
+            self.fake.advance(seconds)
+
     async def unused_etcd_leases(self) -> set[int]:
         """Etcd leases made since the start by which no key lives."""
         made = self._etcd_leases() - self._before
@@ -82,7 +93,10 @@ class Site:
 async def fake_site(etcd: FakeEtcd | None = None, page: int | None = None) -> AsyncIterator[Site]:
     store = etcd or FakeEtcd()
     site = Site(
-        EtcdOptions(prefix=PREFIX), lambda: FakeClient(store, page), lambda: set(store.leases)
+        EtcdOptions(prefix=PREFIX),
+        lambda: FakeClient(store, page),
+        lambda: set(store.leases),
+        store,
     )
     async with site.stack:
         yield site
@@ -96,6 +110,3 @@ async def real_site(cluster: Cluster, prefix: str) -> AsyncIterator[Site]:
     site = Site(options, lambda: EtcdClient(options), cluster.control.leases)
     async with site.stack:
         yield site
-
-
-Act = Callable[[], Awaitable[object]]

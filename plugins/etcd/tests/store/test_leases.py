@@ -14,6 +14,7 @@ from flannel_sdk.errors import (
     OutOfSubnets,
     StoreUnavailable,
 )
+from flannel_sdk.interfaces import SubnetManager, SupportsConfigWatch, SupportsConfigWrite
 from flannel_sdk.model import ByFamily, LeaseAttrs, Prefix, encode_attrs, format_subnet_key
 from plugins.etcd.tests.nodes import (
     DUAL,
@@ -34,6 +35,13 @@ async def store(site: Site) -> EtcdSubnetManager:
     """A manager of an IPv4 network."""
     await site.configure(IPV4)
     return site.open()
+
+
+async def test_it_is_what_the_contract_wants(store: EtcdSubnetManager) -> None:
+    manager: SubnetManager = store
+    assert isinstance(manager, SupportsConfigWatch)
+    assert isinstance(manager, SupportsConfigWrite)
+    assert store.name.startswith("etcd:")
 
 
 async def test_the_configuration_is_missing_wrong_or_there(site: Site) -> None:
@@ -70,7 +78,7 @@ async def test_a_lease_is_published_for_a_day(site: Site, store: EtcdSubnetManag
     left = await site.client.lease_time(entry.lease)
     assert left is not None
     assert 86390 <= left.ttl <= 86400
-    assert left.keys == [entry.key]
+    assert list(left.keys) == [entry.key]
 
 
 async def test_an_entry_with_our_public_ip_is_adopted(site: Site, store: EtcdSubnetManager) -> None:
@@ -158,6 +166,26 @@ async def test_two_keys_never_hold_one_subnet_of_a_family(site: Site) -> None:
     assert len({lease.subnets.ipv4 for lease in leases}) == 15
     assert len({lease.subnets.ipv6 for lease in leases}) == 15
     assert len(await site.names()) == 15
+    assert await site.unused_etcd_leases() == set()
+
+
+async def test_one_node_that_starts_twice_at_once_gets_one_lease(site: Site) -> None:
+    await site.configure(IPV4)
+    stores = [site.open() for _ in range(8)]
+    leases = await asyncio.gather(*(store.acquire_lease(node(1)) for store in stores))
+    assert len({lease.subnets for lease in leases}) == 1
+    assert await site.names() == [format_subnet_key(leases[0].subnets)]
+    assert await site.unused_etcd_leases() == set()
+
+
+async def test_one_manager_that_is_asked_twice_at_once_leases_once(
+    site: Site, store: EtcdSubnetManager
+) -> None:
+    one, two = await asyncio.gather(store.acquire_lease(node(1)), store.acquire_lease(node(1)))
+    assert one.subnets == two.subnets
+    renewed, adopted = await asyncio.gather(store.renew_lease(two), store.acquire_lease(node(1)))
+    assert renewed.subnets == adopted.subnets == one.subnets
+    assert len(await site.names()) == 1
     assert await site.unused_etcd_leases() == set()
 
 

@@ -35,7 +35,10 @@ UNAVAILABLE = StoreUnavailable("etcd does not answer")
 async def _take(source: ScriptedSource, count: int, start: int = 5) -> list[WatchBatch]:
     """The first batches; then the watch is closed, which leaves no stream and no task."""
     taken: list[WatchBatch] = []
-    async with aclosing(watch(source, b"/n/", b"/n0", start)) as batches:
+    async with (
+        asyncio.timeout(3600),
+        aclosing(watch(source, b"/n/", b"/n0", start)) as batches,
+    ):
         while len(taken) < count:
             taken.append(await anext(batches))
     assert all(stream.closed_at is not None for stream in source.streams)
@@ -72,7 +75,7 @@ def test_what_is_asked_for() -> None:
     assert stream.token == "abc"
     create = stream.create
     assert create is not None
-    assert (create.key, create.range_end, create.start_revision) == (b"/n/", b"/n0", 5)
+    assert (create.key, create.range_end, create.start_revision) == (b"/n/", b"/n0", 4)
     assert create.progress_notify
     fields = {field.name for field, _ in create.ListFields()}
     assert fields == {"key", "range_end", "start_revision", "progress_notify"}
@@ -86,7 +89,7 @@ def test_a_watch_resumes_after_the_last_event_it_delivered() -> None:
         [created(950), events(put(901))],
     )
     assert _taken(source, 3) == [6, 7, 901]
-    assert _asked_from(source) == [5, 7, 7, 901]
+    assert _asked_from(source) == [4, 6, 6, 900]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,16 @@ def test_permission_denied_is_believed_of_a_new_token_only(
     assert "permission denied; trying again in 0.1 s" in caplog.text
 
 
+def test_each_token_may_expire(caplog: pytest.LogCaptureFixture) -> None:
+    expiring: Script = [created(), Pause(3), canceled("etcdserver: permission denied")]
+    source = ScriptedSource(expiring, expiring, expiring, [created(), events(put(5))])
+    source.token = "abc"
+    assert _taken(source, 1) == [5]
+    assert [stream.opened_at for stream in source.streams] == pytest.approx([0, 3, 6, 9])
+    assert source.failures == [(1, Failure.TOKEN_REFUSED)] * 3
+    assert not caplog.records
+
+
 def test_without_a_token_permission_denied_means_what_it_says() -> None:
     source = ScriptedSource(
         [canceled("etcdserver: permission denied", created=True)], [created(), events(put(5))]
@@ -172,6 +185,24 @@ def test_servers_that_are_silent_after_the_first_word_get_more_time() -> None:
     assert stood == [pytest.approx(4 + patience) for patience in (4, 8, 16, 32, 32, 32)]
 
 
+def test_a_server_that_spoke_again_gets_the_usual_time() -> None:
+    silent: Script = [created(), HANG]
+    source = ScriptedSource(silent, silent, [created(), Answer(4), HANG], silent, silent)
+    _run_for(source, 70)
+    stood = [s.closed_at - s.opened_at for s in source.streams[:4] if s.closed_at is not None]
+    assert stood == pytest.approx([8, 12, 4 + 4 + 16, 8])
+
+
+def test_a_stream_with_events_is_not_asked_before_it_falls_silent() -> None:
+    script: list[Step] = [created()]
+    for revision in range(5, 65):
+        script += [events(put(revision)), Pause(1)]
+    source = ScriptedSource([*script, Answer(64), events(put(65))])
+    assert _taken(source, 61)[-1] == 65
+    (stream,) = source.streams
+    assert stream.asked_at == pytest.approx([59 + 4])
+
+
 def test_time_in_which_nobody_asks_for_a_batch_is_not_silence() -> None:
     source = ScriptedSource([created(), events(put(5)), events(put(6)), HANG])
 
@@ -184,6 +215,19 @@ def test_time_in_which_nobody_asks_for_a_batch_is_not_silence() -> None:
     virtual_time.run(main())
     (stream,) = source.streams
     assert not stream.asked_at
+
+
+def test_a_closed_watch_wakes_nobody() -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        await _take(ScriptedSource([created(), events(put(5)), HANG]), 1)
+        await asyncio.Event().wait()
+
+    with pytest.raises(AssertionError, match="no timer is set"):
+        virtual_time.run(main())
+    assert loops[0].time() == 0
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:
@@ -211,6 +255,15 @@ def test_a_stream_that_worked_is_replaced_at_once_and_others_with_growing_delays
     for wait, limit in zip(waits[1:-1], longest, strict=True):
         assert limit / 2 <= wait <= limit
     assert waits[-1] == 0
+
+
+def test_delays_start_again_after_a_stream_that_worked() -> None:
+    source = ScriptedSource(
+        *[UNAVAILABLE] * 6, [created(), events(put(5)), broken()], UNAVAILABLE,
+        [created(), events(put(6))],
+    )  # fmt: skip
+    assert _taken(source, 2) == [5, 6]
+    assert source.connected_at[-1] - source.connected_at[-2] <= 0.1
 
 
 def test_a_server_that_breaks_each_stream_at_once_is_not_hammered() -> None:

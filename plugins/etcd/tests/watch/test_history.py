@@ -125,14 +125,15 @@ def test_compaction_may_be_told_in_words_only(history: WatchHistory) -> None:
         ("etcdserver: revision of auth store is old", Failure.TOKEN_REFUSED),
         ("etcdserver: user name is empty", Failure.TOKEN_REFUSED),
         ("etcdserver: permission denied", Failure.FORBIDDEN),
-        ("etcdserver: no leader", Failure.UNANSWERED),
-        ("", Failure.UNANSWERED),
+        ("etcdserver: no leader", Failure.NO_LEADER),
+        ("something new", Failure.REFUSED),
+        ("", Failure.REFUSED),
     ],
 )
 def test_why_the_server_ended_the_watch(
     history: WatchHistory, reason: str, failure: Failure
 ) -> None:
-    with pytest.raises(CallFailed, match=reason or "no reason") as caught:
+    with pytest.raises(CallFailed, match=reason or "without a reason") as caught:
         history.take(canceled(reason, created=True), 0)
     assert caught.value.failure is failure
 
@@ -143,6 +144,12 @@ def test_another_cluster_has_another_history(history: WatchHistory) -> None:
     header = ResponseHeader(cluster_id=CLUSTER + 1, revision=9)
     with pytest.raises(Compacted, match=r"another cluster than before \(c2, not c1\)"):
         history.take(WatchResponse(header=header, created=True), 0)
+
+
+def test_a_gateway_need_not_tell_the_cluster(history: WatchHistory) -> None:
+    for cluster in (0, CLUSTER, 0, CLUSTER):
+        header = ResponseHeader(cluster_id=cluster, revision=9)
+        assert history.take(WatchResponse(header=header, created=True), 0) is None
 
 
 def test_a_store_that_was_set_back_is_noticed(history: WatchHistory) -> None:

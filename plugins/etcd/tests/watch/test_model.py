@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flannel_sdk.errors import StoreUnavailable
 from flannel_sdk.testing import virtual_time
 from plugins.etcd.tests.scripted_transport import (
     answered,
@@ -54,10 +55,12 @@ class RandomServer:
             raise broken("refused")
         return self, None
 
-    def failed(self, connection: Connection, error: CallFailed) -> None:
+    def failed(self, connection: Connection, error: CallFailed) -> StoreUnavailable:
         if self._compactions and self._random.random() < 0.3:
             self._compactions -= 1
-            self._compacted = self._random.randrange(self._compacted, self.head)
+            at = self._random.choice(self.history)[0].kv.mod_revision
+            self._compacted = max(self._compacted, at + self._random.choice((0, 0, 1, 50)))
+        return StoreUnavailable(str(error))
 
     async def connect(self, timeout: float) -> None:
         raise NotImplementedError
@@ -85,6 +88,8 @@ class RandomServer:
         # A member may repeat what is older than what was asked for (etcd#20221).
         repeats = self._random.random() < 0.2
         left = [g for g in self.history if repeats or g[0].kv.mod_revision >= start]
+        # What was removed at the compacted revision itself is lost too (etcd#18089).
+        left = [g for g in left if g[0].kv.mod_revision > self._compacted]
         sent = start - 1
         while left:
             count = self._random.randint(1, 3)
@@ -127,7 +132,10 @@ async def _delivered(server: RandomServer) -> tuple[list[Change], bool]:
     found: list[Change] = []
     wanted = len(server.changes())
     try:
-        async with aclosing(watch(server, b"k", b"l", START)) as batches:
+        async with (
+            asyncio.timeout(20_000),
+            aclosing(watch(server, b"k", b"l", START)) as batches,
+        ):
             while len(found) < wanted:
                 batch = await anext(batches)
                 assert batch.revision == batch.events[-1].entry.mod_revision
