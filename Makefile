@@ -45,8 +45,9 @@ check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the impor
 bench: $(VENV)/.installed need-ip need-etcd ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-kube-apiserver: ## build a Kubernetes API server for the tests, once (Debian 12; 10 minutes, kept in ~/.cache)
+kube-apiserver: ## build Kubernetes API servers for the tests, once (Debian 12; 15 minutes, kept in ~/.cache)
 	@sh .ci/kube-apiserver.sh build
+	@sh .ci/nodeapi.sh
 
 clean: ## remove .venv, caches and build output (not a lab: flannel-sdk lab down)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
