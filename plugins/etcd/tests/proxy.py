@@ -31,6 +31,8 @@ class Proxy:
         """Seconds that each chunk waits, in each direction."""
         self.accepted = 0
         """How many connections were taken."""
+        self.passed = 0
+        """Bytes that went through, in both directions."""
         self.port = 0
 
     @property
@@ -113,6 +115,7 @@ class Proxy:
             await self._passing.wait()
             sink.write(chunk)
             await sink.drain()
+            self.passed += len(chunk)
         await self._passing.wait()
         with contextlib.suppress(OSError):
             sink.write_eof()
