@@ -202,5 +202,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> CallFailed:
 
 
 def _broken(error: Exception) -> CallFailed:
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return CallFailed(Failure.BROKEN, "the answer was cut off", in_stream=True)
     failed = not_connected(error)
     return CallFailed(Failure.BROKEN, f"the connection was cut ({failed.detail})", in_stream=True)

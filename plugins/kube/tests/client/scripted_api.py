@@ -47,11 +47,19 @@ class ScriptedApi:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
+    def open_connections(self) -> int:
+        assert self._runner is not None
+        assert self._runner.server is not None
+        return len(self._runner.server.connections)
+
+    @property
     def questions(self) -> list[str]:
         return [asked.question for asked in self.asked]
 
     async def __aenter__(self) -> Self:
-        self._runner = web.AppRunner(_app(self._handle), shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            _app(self._handle), shutdown_timeout=0.1, handler_cancellation=True
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
