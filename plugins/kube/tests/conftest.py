@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -24,6 +24,17 @@ REQUIRED = "KUBE_APISERVER_REQUIRED"
 """Where this variable is set, tests without a server fail instead of being skipped."""
 _MISSING = "there is no kube-apiserver here: `make kube-apiserver` builds one"
 _NO_NODEAPI = "there is no nodeapi here: `make kube-apiserver` builds one with Go 1.26 or newer"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell tests that lack a server as one: pytest would give each a line of its own."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if reason in {_MISSING, _NO_NODEAPI}:
+            report.longrepr = (__file__, 1, f"Skipped: {reason}")
+    return report
 
 
 @pytest.fixture(scope="session")
