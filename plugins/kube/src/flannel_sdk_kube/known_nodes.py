@@ -6,7 +6,10 @@ from flannel_sdk_kube.node_client import NodeEntry
 
 
 class KnownNodes:
-    """Changes are merged by node: only what differs from what was told last is told."""
+    """Changes are merged by node: only what differs from what was told last is told.
+
+    A node that differs by its revision alone stays as it was told.
+    """
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeEntry] = {}
@@ -18,7 +21,7 @@ class KnownNodes:
         old = self.nodes.get(node.name)
         if old is None or not node.is_same(old):
             self._told.setdefault(node.name, old)
-        self.nodes[node.name] = node
+            self.nodes[node.name] = node
 
     def drop(self, name: str) -> None:
         """A node is gone."""
@@ -41,7 +44,11 @@ class KnownNodes:
             now = self.nodes.get(name)
             if told is not None and (now is None or now.uid != told.uid):
                 removed.append(told)
-            if now is not None and (told is None or not now.is_same(told)):
+            if now is None:
+                continue
+            if told is None or not now.is_same(told):
                 changed.append(now)
+            else:
+                self.nodes[name] = told
         self._told.clear()
         return changed, removed

@@ -20,6 +20,9 @@ INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _NO_CIDRS: Final = ((None,), ("",))
 _NOTHING: Final[Mapping[str, Any]] = {}
 
+# What decoding raises where the shape is another than the usual one.
+_UNUSUAL: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
 _Object = Mapping[str, Any]  # as json gives it
 
 _loads = json.loads
@@ -69,7 +72,7 @@ class Slimmer:
                 if "spec" in thing:
                     node = self._node(thing)
                     return Event(event["type"], node, node.revision)
-            except (ValueError, LookupError, TypeError, AttributeError):
+            except _UNUSUAL:
                 pass  # the order is another one
         return self._whole_event(_document(line))
 
@@ -100,7 +103,7 @@ class Slimmer:
                 nodes.append(self._node(item))
                 start = end + 1
             return Page(nodes, str(meta["resourceVersion"]), str(meta.get("continue") or ""))
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except _UNUSUAL:
             return None
 
     def _whole_page(self, document: _Object) -> Page:
@@ -171,7 +174,7 @@ def pod_node_name(body: bytes) -> str:
 def _document(body: bytes) -> _Object:
     try:
         document = _loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotFromAPIServer("it is no JSON") from error
     if not isinstance(document, dict):
         raise NotFromAPIServer("it is no JSON object")

@@ -130,7 +130,11 @@ async def test_a_server_of_another_authority_is_not_told_the_token(
 async def test_a_certificate_for_another_name_or_time_is_named(
     authority: Authority, tmp_path: Path, kind: str
 ) -> None:
-    files = authority.server("other.test") if kind == "other name" else authority.expired_server()
+    files = (
+        authority.server("other.test")
+        if kind == "other name"
+        else authority.server(label="expired", seconds=-60)
+    )
     saying = "127.0.0.1" if kind == "other name" else "expired"
     async with ScriptedApi(OK, tls=server_tls(files)) as api:
         client = pod_client(api, write_account(tmp_path, authority, "t1"))
