@@ -47,6 +47,8 @@ class Options:
     )
     password: Secret | None = field(default=None, metadata={"flag": "acme-password"})
     depth: int = field(default=3, metadata={"help": "How deep."})
+    eager: bool = field(default=False, metadata={"flag": "acme-eager"})
+    host: str | None = field(default=None, metadata={"env": "ACME_HOST"})
 
 class Plugin:
     contract_version = CONTRACT_VERSION

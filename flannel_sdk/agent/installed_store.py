@@ -29,6 +29,8 @@ class StoreOption:
     """All that it answers to, with ``_`` for ``-``: its name, its flag and its aliases."""
     flag: str | None
     """The command-line flag for it alone, without dashes; None where there is none."""
+    variable: str | None
+    """The environment's variable that a daemon takes it from where nothing else says it."""
     help: str
     metavar: str
     default: object
@@ -66,7 +68,7 @@ class InstalledStore:
                     raise ConfigError(
                         key, f"the store {self.name} has no option {key!r}: it takes {known}"
                     )
-                typed[option.name] = _converted(f"{self.name}: {key}", option.kind, text)
+                typed[option.name] = _converted(self.name, key, option.kind, text)
             made: object = self._plugin.options_type(**typed)
             return self._plugin.open(made)
 
@@ -105,6 +107,21 @@ def open_store(name: str, values: Mapping[str, str]) -> SubnetManager:
     return find_store(name).open(values)
 
 
+def flag_variable(flag: str) -> str:
+    """The variable that flanneld reads where the flag is not given: ``FLANNELD_ETCD_PREFIX``."""
+    return "FLANNELD_" + flag.upper().replace("-", "_")
+
+
+def truth(key: str, text: str) -> bool:
+    """What a flag of flanneld's makes of a text, and yes and no; ConfigError for another text."""
+    known = {"true": True, "t": True, "1": True, "yes": True}
+    known |= {"false": False, "f": False, "0": False, "no": False}
+    try:
+        return known[text.lower()]
+    except KeyError:
+        raise ConfigError(key, f"{key} has to be true or false, not {text!r}") from None
+
+
 @contextmanager
 def _one_sentence(subject: str) -> Iterator[None]:
     """Around a plugin's code: what it raises by mistake becomes a PluginError."""
@@ -125,12 +142,14 @@ def _described(options_type: type) -> Iterator[StoreOption]:
         flag: str | None = told.get("flag")
         aliases: Iterable[str] = told.get("aliases", ())
         names = (option.name, *([flag] if flag else []), *aliases)
+        variable = flag_variable(flag) if flag else told.get("env")
         kind = _plain_kind(hints[option.name])
         yield StoreOption(
             option.name,
             kind,
             frozenset(name.replace("-", "_") for name in names),
             flag,
+            variable,
             str(told.get("help", "")),
             str(told.get("metavar", option.name.upper())),
             None if kind is Secret else _default(option),
@@ -148,7 +167,7 @@ def _default(option: "Field[Any]") -> object:
     return None if option.default is MISSING else option.default
 
 
-def _converted(what: str, kind: object, text: str) -> object:
+def _converted(store: str, key: str, kind: object, text: str) -> object:
     """``text`` as the kind of an option; a secret's text is in no sentence."""
     if kind is Secret:
         return Secret(text)
@@ -156,19 +175,18 @@ def _converted(what: str, kind: object, text: str) -> object:
         return Path(text)
     if get_origin(kind) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        return _read_plain(kind, key, text)
+    except ConfigError as error:
+        raise ConfigError(key, f"{store}: {error}") from error.__cause__
+
+
+def _read_plain(kind: object, key: str, text: str) -> object:
     if kind is bool:
-        return _truth(what, text)
-    return _number(what, kind, text) if kind in {int, float} else text
-
-
-def _truth(what: str, text: str) -> bool:
-    if text.lower() not in {"true", "1", "yes", "false", "0", "no"}:
-        raise ConfigError(what, f"{what} has to be true or false, not {text!r}")
-    return text.lower() in {"true", "1", "yes"}
-
-
-def _number(what: str, kind: object, text: str) -> int | float:
+        return truth(key, text)
+    if kind not in {int, float}:
+        return text
     try:
         return int(text) if kind is int else float(text)
     except ValueError as error:
-        raise ConfigError(what, f"{what} has to be a number, not {text!r}") from error
+        raise ConfigError(key, f"{key} has to be a number, not {text!r}") from error

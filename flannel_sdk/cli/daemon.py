@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,11 @@ examples:
   flannel-sdk daemon --store sqlite --store-option path=/var/lib/flannel/net.db --iface eth0
   flannel-sdk daemon --store sqlite --public-ip 192.0.2.10
   flannel-sdk daemon --store etcd --etcd-endpoints http://192.0.2.1:2379,http://192.0.2.2:2379
+  flannel-sdk daemon --kube-subnet-mgr --kubeconfig-file /etc/kubernetes/flannel.conf
   flannel-sdk daemon --store etcd --help
+
+Options of the store are also taken from the variables that flanneld reads, where the command line
+does not give them: FLANNELD_ETCD_ENDPOINTS for --etcd-endpoints, and so on.
 
 exit codes:
   0  stopped by SIGTERM or SIGINT; the data plane stays as it is
@@ -70,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_chosen_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Declare the flags of the chosen store."""
-    add_chosen_store_arguments(parser, words)
+    add_chosen_store_arguments(parser, words, os.environ)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     for chatty in ("asyncio", "grpc"):  # their details are no details of ours
         logging.getLogger(chatty).setLevel(logging.INFO)
     options = _options(args)
-    store = open_chosen_store(args)
+    store = open_chosen_store(args, os.environ)
     asyncio.run(_serve(store, options))
     return 0
 

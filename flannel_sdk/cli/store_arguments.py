@@ -5,11 +5,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from textwrap import wrap
 
-from flannel_sdk.agent.installed_store import InstalledStore, StoreOption, find_store
+from flannel_sdk.agent.installed_store import (
+    InstalledStore,
+    StoreOption,
+    find_store,
+    flag_variable,
+    truth,
+)
+from flannel_sdk.cli.store_environment import environment_values, naming_variables
 from flannel_sdk.errors import ConfigError, FlannelError, PluginError
 from flannel_sdk.interfaces import SubnetManager
 
 DEFAULT_STORE = "sqlite"
+KUBE_STORE = "kube"
+_KUBE_FLAG = "kube-subnet-mgr"
+NO_ENVIRONMENT: Mapping[str, str] = {}
 _DESTINATION = "store_flag_"
 """Begins the attributes that hold what the flags of one store were given."""
 
@@ -30,27 +40,39 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="an option of the store, repeatable; sqlite takes path=FILE",
     )
+    parser.add_argument(
+        f"--{_KUBE_FLAG}",
+        nargs="?",
+        const="true",
+        metavar="BOOL",
+        help=f"flanneld's way to say --store {KUBE_STORE}",
+    )
 
 
-def add_chosen_store_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Declare the flags of the store that ``words`` name; only that plugin is loaded.
+def add_chosen_store_arguments(
+    parser: argparse.ArgumentParser,
+    words: Sequence[str],
+    environ: Mapping[str, str] = NO_ENVIRONMENT,
+) -> None:
+    """Declare the flags of the store that ``words`` name, else ``environ``; no other is loaded.
 
-    PluginError where it cannot be, unless help is asked for, which has to work then too.
+    PluginError where it cannot be, and ConfigError for a contradiction, unless help is asked for,
+    which has to work then too.
     """
-    name = _chosen(words)
     try:
+        name = _chosen(words, environ)
         store = find_store(name)
         options = store.options()
     except FlannelError:
         if {"-h", "--help"}.isdisjoint(words):
             raise
         return
-    parser.set_defaults(installed_store=store)
+    parser.set_defaults(installed_store=store, store=name)
     group = parser.add_argument_group(f"options of the store {name}", _described(options))
     for option in options:
         if option.flag is not None:
             try:
-                group.add_argument(
+                declared = group.add_argument(
                     f"--{option.flag}",
                     dest=_DESTINATION + option.name,
                     metavar=option.metavar,
@@ -60,16 +82,26 @@ def add_chosen_store_arguments(parser: argparse.ArgumentParser, words: Sequence[
                 raise PluginError(
                     f"store {name} wants a flag that is taken: --{option.flag}"
                 ) from error
+            if option.kind is bool:
+                declared.nargs, declared.const = "?", "true"
 
 
-def open_chosen_store(args: argparse.Namespace) -> SubnetManager:
-    """The store that the flags describe, opened; a flag goes before a ``--store-option``."""
+def open_chosen_store(
+    args: argparse.Namespace, environ: Mapping[str, str] = NO_ENVIRONMENT
+) -> SubnetManager:
+    """The store that the flags describe, opened.
+
+    A flag goes before a ``--store-option``, and either before a variable of ``environ``.
+    """
     values = dict(store_values(args.store_option))
     for name, text in vars(args).items():
         if name.startswith(_DESTINATION) and text is not None:
             values[name.removeprefix(_DESTINATION)] = text
     store: InstalledStore = args.installed_store
-    return store.open(values)
+    told = environment_values(store.options(), values, environ)
+    values.update((name, value.text) for name, value in told.items())
+    with naming_variables(told):
+        return store.open(values)
 
 
 def store_values(pairs: Sequence[str]) -> Mapping[str, str]:
@@ -85,17 +117,36 @@ def store_values(pairs: Sequence[str]) -> Mapping[str, str]:
     return values
 
 
-def _chosen(words: Sequence[str]) -> str:
-    """The value of the last ``--store``; a wrong use of it is argparse's to tell."""
-    name = DEFAULT_STORE
-    for word, following in pairwise([*words, ""]):
+def _chosen(words: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The store's name as the command line says it, else the environment, else the default.
+
+    ConfigError where they want a store and another one; a wrong use of a flag is argparse's to
+    tell.
+    """
+    store, kube = _last(words, "store"), _last(words, _KUBE_FLAG, "true")
+    if kube is not None and truth(f"--{_KUBE_FLAG}", kube):
+        if store not in {None, KUBE_STORE}:
+            raise ConfigError(
+                "store", f"--{_KUBE_FLAG} means --store {KUBE_STORE}: --store {store} is another"
+            )
+        return KUBE_STORE
+    variable = flag_variable(_KUBE_FLAG)
+    if (text := environ.get(variable)) and store is None and kube is None:
+        store = KUBE_STORE if truth(variable, text) else None
+    return store or DEFAULT_STORE
+
+
+def _last(words: Sequence[str], flag: str, bare: str | None = None) -> str | None:
+    """What the last ``--flag`` was given; ``bare`` where it was given nothing."""
+    value = None
+    for word, following in pairwise([*words, "--"]):
         if word == "--":
             break
-        if word.startswith("--store="):
-            name = word.removeprefix("--store=")
-        elif word == "--store" and following and not following.startswith("-"):
-            name = following
-    return name
+        if word.startswith(f"--{flag}="):
+            value = word.partition("=")[2]
+        elif word == f"--{flag}":
+            value = following if following and not following.startswith("-") else bare
+    return value
 
 
 def _described(options: Sequence[StoreOption]) -> str:
@@ -106,7 +157,8 @@ def _described(options: Sequence[StoreOption]) -> str:
         if option.flag is not None:
             lines.append(f"{name}  (--{option.flag})")
         else:
-            lines += [name, *_indented(_help(option))]
+            variable = f"  (${option.variable})" if option.variable else ""
+            lines += [f"{name}{variable}", *_indented(_help(option))]
     return "\n".join(lines)
 
 

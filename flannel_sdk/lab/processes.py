@@ -76,8 +76,10 @@ def spawn_detached(
 ) -> "subprocess.Popen[bytes]":
     """Start ``argv`` in ``netns``, apart from our session, its output appended to ``log``.
 
-    It carries the mark of the lab in ``lab_directory``.
+    It carries the mark of the lab in ``lab_directory``, and none of flanneld's variables, for a lab
+    is what its spec says.
     """
+    inherited = {k: text for k, text in os.environ.items() if not k.startswith("FLANNELD_")}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -87,7 +89,7 @@ def spawn_detached(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd="/",
-            env={**os.environ, OWNED_VARIABLE: ownership_mark(lab_directory)},
+            env={**inherited, OWNED_VARIABLE: ownership_mark(lab_directory)},
         )
 
 

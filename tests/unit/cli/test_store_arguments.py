@@ -8,6 +8,7 @@ import pytest
 
 from flannel_sdk.cli import main
 from flannel_sdk.cli.store_arguments import (
+    NO_ENVIRONMENT,
     add_chosen_store_arguments,
     add_store_arguments,
     open_chosen_store,
@@ -27,10 +28,10 @@ def kept_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "kept"
 
 
-def parsed(*words: str) -> argparse.Namespace:
+def parsed(*words: str, environ: Mapping[str, str] = NO_ENVIRONMENT) -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     add_store_arguments(parser)
-    add_chosen_store_arguments(parser, words)
+    add_chosen_store_arguments(parser, words, environ)
     return parser.parse_args(words)
 
 
@@ -78,6 +79,22 @@ def test_a_stores_options_are_flags_too(kept_store: str, words: tuple[str, ...])
 def test_a_flag_goes_before_an_option(kept_store: str) -> None:
     words = ("--acme-members", "a", "--store-option", "acme-members=b")
     assert opened("--store", kept_store, *words)["members"] == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("words", "eager"),
+    [
+        ([], False),
+        (["--acme-eager"], True),
+        (["--acme-eager=true"], True),
+        (["--acme-eager=T"], True),
+        (["--acme-eager=false"], False),
+        (["--acme-eager", "--acme-eager=0"], False),
+        (["--store-option", "eager=yes"], True),
+    ],
+)
+def test_a_flag_of_yes_or_no_needs_no_value(kept_store: str, words: list[str], eager: bool) -> None:
+    assert opened("--store", kept_store, *words)["eager"] is eager
 
 
 def test_help_shows_the_chosen_stores_options_and_no_others(
