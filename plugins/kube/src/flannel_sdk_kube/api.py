@@ -13,12 +13,13 @@ from yarl import URL
 from flannel_sdk_kube.credentials import Access, Credentials
 from flannel_sdk_kube.failures import CallFailed, Failure, Purpose
 from flannel_sdk_kube.http_failures import answered, not_connected
+from flannel_sdk_kube.lines import EndlessLine, Lines
 from flannel_sdk_kube.outcomes import Outcomes
 from flannel_sdk_kube.sockets import probing_socket
 
 CONNECT_SECONDS: Final = 5.0
 _READ_AHEAD: Final = 256 * 1024
-_LONGEST_LINE: Final = 32 * 1024 * 1024
+_LONG_SECONDS: Final = 120.0
 _LONGEST_REFUSAL: Final = 64 * 1024
 
 
@@ -32,13 +33,15 @@ class Request(NamedTuple):
     method: str = "GET"
     body: Mapping[str, object] | None = None
     content_type: str = "application/json"
+    is_long: bool = False
+    """Whether the answer may take longer than the time for a call, once it has begun."""
 
 
 class ApiClient:
     """One session of HTTP with one API server. Every failure is a CallFailed or a ConfigError."""
 
     def __init__(self, credentials: Credentials, timeout: float) -> None:
-        """``timeout``: seconds until an answer begins, and between any two parts of it."""
+        """``timeout``: seconds that a call may take in all; a long one, until it begins."""
         self.outcomes = Outcomes(credentials)
         self._credentials = credentials
         self._timeout = timeout
@@ -54,12 +57,21 @@ class ApiClient:
         deadline = loop.time() + self._timeout
         while True:
             try:
-                async with self._answer(request, self._timeout) as response:
-                    return await self._body(response)
+                return await self._answered(request, deadline)
             except CallFailed as failed:
                 if not 0 < failed.retry_after < deadline - loop.time():
                     raise
                 await asyncio.sleep(failed.retry_after)
+
+    async def _answered(self, request: Request, deadline: float) -> bytes:
+        async with self._answer(request, self._timeout) as response:
+            try:
+                async with asyncio.timeout_at(
+                    deadline + _LONG_SECONDS if request.is_long else deadline
+                ):
+                    return await response.read()
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise self._closed_or(_broken(error)) from error
 
     @asynccontextmanager
     async def stream(
@@ -71,7 +83,7 @@ class ApiClient:
         """
         async with self._answer(request, silence) as response:
             self.outcomes.worked(request.purpose)
-            yield self._lines(response)
+            yield self._lines(response, silence)
 
     async def aclose(self) -> None:
         """Close all connections; what waits for one fails. Idempotent."""
@@ -149,40 +161,27 @@ class ApiClient:
             )
         return self._session
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _lines(
+        self, response: aiohttp.ClientResponse, silence: float
+    ) -> AsyncGenerator[list[bytes], None]:
+        clock = asyncio.get_running_loop().time
+        lines, idle_since = Lines(), clock()
         try:
-            return await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            while piece := await response.content.readany():
+                complete = lines.feed(piece)
+                if complete or not lines.is_within_one:
+                    idle_since = clock()
+                elif clock() - idle_since > silence:
+                    raise TimeoutError
+                if complete:
+                    yield complete
+                    idle_since = clock()
+        except TimeoutError as error:
+            raise CallFailed(Failure.SILENT, "it told nothing for a long time") from error
+        except (aiohttp.ClientError, OSError, EndlessLine) as error:
             raise self._closed_or(_broken(error)) from error
-
-    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
-        begun: list[bytes] = []
-        length = 0
-        while True:
-            try:
-                chunk = await response.content.readany()
-            except TimeoutError as error:
-                raise CallFailed(Failure.SILENT, "it told nothing for a long time") from error
-            except (aiohttp.ClientError, OSError) as error:
-                raise self._closed_or(_broken(error)) from error
-            if not chunk:
-                if begun:
-                    raise CallFailed(
-                        Failure.BROKEN, "the answer ends within a line", in_stream=True
-                    )
-                return
-            lines = chunk.split(b"\n")
-            length += len(lines[0])
-            if length > _LONGEST_LINE:
-                raise CallFailed(Failure.BROKEN, "a line has no end", in_stream=True)
-            begun.append(lines[0])
-            if len(lines) == 1:
-                continue
-            lines[0] = b"".join(begun)
-            last = lines.pop()
-            begun, length = ([last] if last else []), len(last)
-            if complete := [line for line in lines if line.strip()]:
-                yield complete
+        if lines.is_within_one:
+            raise CallFailed(Failure.BROKEN, "the answer ends within a line", in_stream=True)
 
     def _closed_or(self, failed: CallFailed) -> CallFailed:
         return CallFailed(Failure.CLOSED) if self._is_closed else failed
@@ -204,5 +203,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> CallFailed:
 def _broken(error: Exception) -> CallFailed:
     if isinstance(error, aiohttp.ClientPayloadError):
         return CallFailed(Failure.BROKEN, "the answer was cut off", in_stream=True)
+    if isinstance(error, EndlessLine):
+        return CallFailed(Failure.BROKEN, "a line has no end", in_stream=True)
     failed = not_connected(error)
     return CallFailed(Failure.BROKEN, f"the connection was cut ({failed.detail})", in_stream=True)

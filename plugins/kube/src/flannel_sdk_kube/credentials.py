@@ -37,9 +37,11 @@ class Credentials(Protocol):
     key: str
     """The option that they come from."""
     place: str
-    """The server's URL, or the file that has it."""
+    """The server's URL, or the file that has it where that was not read yet."""
     called: str
     """What people call them: ``the service account token of /var/run/..``."""
+    trusts: str
+    """Where the CA comes from that the server is to be of, as people call it."""
 
     async def current(self) -> Access:
         """What to use now; reads files and runs plugins where that is due."""

@@ -68,7 +68,7 @@ class CallFailed(Exception):
 
 _PREDICATES: Final = {
     Failure.UNREACHABLE: "cannot be reached: {detail}",
-    Failure.UNTRUSTED: "cannot be used with {credentials}: {detail}",
+    Failure.UNTRUSTED: "cannot be trusted: {detail}; the CA to trust is {trusts}",
     Failure.WRONG_SCHEME: "cannot be used: {detail}",
     Failure.OTHER_SERVER: "is no Kubernetes API server: {detail}",
     Failure.NO_CREDENTIALS: "cannot be asked: {detail}",
@@ -85,12 +85,13 @@ _PREDICATES: Final = {
 }
 
 
-def sentence(failed: CallFailed, server: str, credentials: str) -> str:
-    """What went wrong, for people; ``credentials`` is what they call them."""
+def sentence(failed: CallFailed, server: str, credentials: str, trusts: str) -> str:
+    """What went wrong, for people; the texts are those of ``Credentials``."""
     found = _USER.search(failed.detail)
     predicate = _PREDICATES[failed.failure].format(
         detail=failed.detail or "no reason given",
         credentials=credentials,
+        trusts=trusts,
         user=f"user {found[1]}" if found else credentials,
         verb=failed.purpose.verb,
         resource=failed.purpose.resource,

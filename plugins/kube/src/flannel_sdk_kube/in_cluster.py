@@ -24,6 +24,7 @@ class ServiceAccount:
         bare_ipv6 = ":" in host and not host.startswith("[")
         self.place = f"https://{f'[{host}]' if bare_ipv6 else host}:{port}"
         self.called = f"the service account token of {directory}"
+        self.trusts = f"{directory}/ca.crt"
         self._files = (directory / "token", directory / "ca.crt")
         self._stamps: tuple[_Stamp | None, ...] = ()
         self._looked_at = 0.0

@@ -63,6 +63,7 @@ class Kubeconfig:
     def __init__(self, path: Path, server: str | None = None) -> None:
         self.place = server or str(path)
         self.called = f"the credentials in kubeconfig {path}"
+        self.trusts = f"the certificate-authority in kubeconfig {path}"
         self._path = path
         self._server = server
         self._loaded: _Loaded | None = None
@@ -73,8 +74,7 @@ class Kubeconfig:
         """See Credentials. A plugin whose credential has expired is run again."""
         loaded = self._loaded
         if loaded is None:
-            loaded = await self._loading.result(self._load)
-            self._loaded = loaded
+            loaded = await self._newly_loaded()
         if loaded.taken.refresh_api_key_hook is None:
             return loaded.access
         return await self._refreshing.result(lambda: self._refreshed(loaded))
@@ -82,12 +82,16 @@ class Kubeconfig:
     async def renewed(self, refused: Access) -> Access | None:
         """See Credentials. The file is read again, and its plugin run again."""
         before = self._loaded
-        loaded = await self._loading.result(self._load)
-        self._loaded = loaded
+        loaded = await self._newly_loaded()
         same_certificate = before is not None and before.certificate == loaded.certificate
         if loaded.access.authorization == refused.authorization and same_certificate:
             return None
         return loaded.access
+
+    async def _newly_loaded(self) -> _Loaded:
+        self._loaded = loaded = await self._loading.result(self._load)
+        self.place = loaded.access.url
+        return loaded
 
     def _load(self) -> _Loaded:
         taken = _Taken()

@@ -82,7 +82,7 @@ class NodeApi:
         query = {"limit": str(PAGE_SIZE)} | _selected(selector)
         if rest:
             query["continue"] = rest
-        body = await self._api.call(Request(LIST_NODES, _NODES, query))
+        body = await self._api.call(Request(LIST_NODES, _NODES, query, is_long=True))
         with self._decoding(LIST_NODES):
             return self._slimmer.page(body)
 

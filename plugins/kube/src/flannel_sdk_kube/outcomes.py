@@ -32,7 +32,7 @@ class Outcomes:
     def error(self, failed: CallFailed) -> FlannelError:
         """What to raise for ``failed``, which is to be chained."""
         source = self._credentials
-        message = sentence(failed, source.place, source.called)
+        message = sentence(failed, source.place, source.called, source.trusts)
         if self._is_lasting(failed):
             key = "api_url" if failed.failure in _WRONG_PLACE else source.key
             return ConfigError(key, message)

@@ -10,6 +10,7 @@ class PlainUrl:
 
     key = "api_url"
     called = "a client without credentials (give a kubeconfig)"
+    trusts = "one of the system's"
 
     def __init__(self, url: str) -> None:
         self.place = url

@@ -109,6 +109,13 @@ async def test_a_silent_server_fails_the_call_in_time() -> None:
     assert "did not answer in time" in str(error)
 
 
+async def test_an_answer_that_drips_fails_the_call_in_time() -> None:
+    drops = [part for _ in range(200) for part in (b"x", 0.05)]
+    async with connected(stream(*drops), timeout=0.5) as (_, client), asyncio.timeout(3.0):
+        with pytest.raises(StoreUnavailable, match=r"get nodes: .* did not answer in time"):
+            await client.get_node("a")
+
+
 async def test_nobody_there_is_said_and_may_heal() -> None:
     async with ScriptedApi() as api:
         pass

@@ -106,6 +106,22 @@ async def test_a_line_may_end_in_pieces() -> None:
         assert [told(await anext(items)) for _ in range(3)] == [("=a",), ("+b",), ("+c",)]
 
 
+async def test_a_line_that_drips_for_too_long_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flannel_sdk_kube.node_api.SILENCE_SECONDS", 0.3)
+    drops = [part for _ in range(100) for part in (b"x", 0.05)]
+    answers = refuse(422, "Invalid"), page(revision=5), stream(B6, *drops), stream(C7)
+    async with connected(*answers) as (api, client), aclosing(client.watch_nodes()) as items:
+        assert [told(await anext(items)) for _ in range(3)] == [(), ("+b",), ("+c",)]
+    assert api.asked[3].query["resourceVersion"] == "6"
+
+
+async def test_a_line_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flannel_sdk_kube.lines._LONGEST", 1_000_000)
+    answers = stream(*START, 0.05, b"x" * 2_000_000), stream(B6)
+    async with connected(*answers) as (_, client), aclosing(client.watch_nodes()) as items:
+        assert [told(await anext(items)) for _ in range(2)] == [("=a",), ("+b",)]
+
+
 async def test_garbage_in_a_watch_is_read_again() -> None:
     answers = stream(*START, b"<html>\n"), stream(B6)
     async with connected(*answers) as (_, client), aclosing(client.watch_nodes()) as items:
