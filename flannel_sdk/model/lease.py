@@ -76,6 +76,9 @@ class LeaseDelta:
     malformed: Sequence[Malformed] = ()
     received_at: float = 0.0
     """``time.monotonic()`` when its raw bytes were complete, for latency figures; 0 if unknown."""
+    healed: Sequence[str] = ()
+    """Keys of entries that were malformed and are not any more, where a store's keys say other
+    things than ``format_subnet_key``; entries in ``changed`` and ``removed`` need no mention."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,93 @@
+"""The network's configuration: a file, mostly of a ConfigMap, read and followed."""
+
+import asyncio
+import logging
+import os
+import stat
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Final
+
+from flannel_sdk.errors import ConfigError, ConfigMissing
+from flannel_sdk.model import NetworkConfig
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 2.0
+"""Between two looks, of one stat call each: a kubelet takes up to a minute to bring a change."""
+
+_KEY: Final = "net_config_path"
+_MOST_BYTES: Final = 1024 * 1024
+
+_Version = tuple[int, ...]
+
+
+async def read_net_conf(path: Path) -> NetworkConfig:
+    """As ``SubnetManager.get_network_config``. flanneld takes what it can decode; we validate."""
+    document = await asyncio.to_thread(_read, path)
+    try:
+        return NetworkConfig.parse(document)
+    except ConfigError as error:
+        raise ConfigError(error.key, f"{path}: {error}") from error
+
+
+async def watch_net_conf(
+    path: Path, every: float = LOOK_SECONDS
+) -> AsyncGenerator[NetworkConfig, None]:
+    """As ``SupportsConfigWatch.watch_network_config``; a file that is gone says nothing either.
+
+    The path is looked up anew each time: a ConfigMap's file is a link into a directory that is
+    itself a link, which a kubelet replaces.
+    """
+    seen: _Version | None = None
+    last: NetworkConfig | None = None
+    passed_over = ""
+    while True:
+        version = _version(path)
+        if version is not None and version != seen:
+            try:
+                config = await read_net_conf(path)
+            except ConfigMissing:
+                version = None  # it was just replaced
+            except ConfigError as error:
+                if str(error) != passed_over:
+                    passed_over = str(error)
+                    _log.warning("a wrong network configuration is passed over: %s", error)
+            else:
+                passed_over = ""
+                if config != last:
+                    last = config
+                    yield config
+        seen = version
+        await asyncio.sleep(every)
+
+
+def _version(path: Path) -> _Version | None:
+    """What differs once somebody wrote or replaced the file; None while it cannot be seen."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _read(path: Path) -> bytes:
+    try:
+        # A pipe would wait for a writer.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(file, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise ConfigError(_KEY, f"{_KEY} is {path}, which is no file.")
+            document = opened.read(_MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigMissing(
+            f"There is no network configuration yet: {path} does not exist (net_config_path)."
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ConfigError(
+            _KEY, f"The network configuration {path} cannot be read: {reason}."
+        ) from error
+    if len(document) > _MOST_BYTES:
+        raise ConfigError(_KEY, f"{_KEY} is {path}, which is too long for a configuration.")
+    return document
