@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from flannel_sdk.agent.config_follower import ConfigFollower
 from flannel_sdk.agent.facts import interface_facts, lease_facts
+from flannel_sdk.agent.node_record import asked_interface, tell_ready
 from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
-from flannel_sdk.hostnet.external_interface import find_external_interface
+from flannel_sdk.hostnet.external_interface import InterfaceRequest, find_external_interface
 from flannel_sdk.hostnet.subnet_file import (
     read_previous_subnets,
     render_subnet_file,
@@ -115,8 +116,9 @@ class NodeAgent:
         config = await retry(
             f"reading the network configuration from {store.name}", store.get_network_config
         )
+        wanted = await asked_interface(store, self._options.interface)
         interface = self._interface = await retry(
-            "choosing the underlay interface", lambda: self._find_interface(config)
+            "choosing the underlay interface", lambda: self._find_interface(config, wanted)
         )
         backend = await self._make_manager(interface).get_backend(config.backend_type)
         keeper = self._keeper = LeaseKeeper(
@@ -131,10 +133,11 @@ class NodeAgent:
                 await self._serve_network(network, follower, keeper)
                 network = await self._register_newest(backend, follower, keeper)
 
-    async def _find_interface(self, config: NetworkConfig) -> ExternalInterface:
-        options = self._options
+    async def _find_interface(
+        self, config: NetworkConfig, wanted: InterfaceRequest
+    ) -> ExternalInterface:
         interface = await asyncio.to_thread(
-            find_external_interface, options.interface, config.pools.families, options.netns
+            find_external_interface, wanted, config.pools.families, self._options.netns
         )
         for family, pool in config.pools.items_by_family():
             address = interface.addresses.get(family)
@@ -237,6 +240,8 @@ class NodeAgent:
                 except Exception as error:  # what stays behind harms nobody who has to be served
                     _log.warning("what the old configuration needed was not removed: %s", error)
             self._predecessors.pop(0)
+        await self._registered.wait()
+        await tell_ready(self._store, network.lease)
 
     async def _follow(self, feed: LeaseFeed) -> None:
         trouble = Trouble(_log, f"watching the leases in {self._store.name}")

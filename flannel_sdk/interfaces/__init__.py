@@ -20,6 +20,8 @@ from flannel_sdk.interfaces.store import (
     SupportsConfigWatch,
     SupportsConfigWrite,
     SupportsLabServer,
+    SupportsNetworkReady,
+    SupportsStoredPublicIPs,
 )
 
 CONTRACT_VERSION = 1
@@ -41,7 +43,9 @@ __all__ = [
     "SupportsConfigWatch",
     "SupportsConfigWrite",
     "SupportsLabServer",
+    "SupportsNetworkReady",
     "SupportsPlan",
     "SupportsRetire",
     "SupportsStatus",
+    "SupportsStoredPublicIPs",
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from flannel_sdk.model import (
+    ByFamily,
     IPAddress,
     Lease,
     LeaseAttrs,
@@ -143,4 +144,25 @@ class SupportsLabServer(Protocol):
         server already. Called without I/O beyond looking for a program; PermanentError, with what
         to do, where there is none.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsStoredPublicIPs(Protocol):
+    """A store in which an operator can say what a node's public IPs are."""
+
+    async def stored_public_ips(self) -> ByFamily[IPAddress]:
+        """What to use at the start instead of ``--public-ip``; None for a family left open.
+
+        ConfigError if what the operator wrote is no address; else as ``get_network_config``.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsNetworkReady(Protocol):
+    """A store that others ask whether this node's network is there, such as a scheduler of pods."""
+
+    async def network_ready(self, lease: Lease) -> None:
+        """Say that the network of ``lease`` works on this node. Idempotent."""
         ...
