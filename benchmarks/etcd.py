@@ -5,16 +5,16 @@ Each figure is of a process of its own; those of a start are medians of several.
 
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.etcd_server import Writer, etcd_server
 from benchmarks.percentiles import Percentiles, percentiles
+from benchmarks.reader import import_cost, run_reader
 from flannel_sdk.cli.tables import Column, print_table
 
+READER = "benchmarks.etcd_reader"
 ROUNDS = 3
 BURST = 5_000
 SIZES = (1_000, 10_000, 50_000)
@@ -54,7 +54,7 @@ def measure_etcd(sizes: list[int], events: int) -> EtcdFigures:
         snapshots = [measure_snapshot(endpoint, size) for size in sizes]
         burst, written = measure_burst(endpoint)
         event_ms, put_ms = measure_latency(endpoint, events)
-    cpu, memory = import_cost()
+    cpu, memory = import_cost(READER)
     return EtcdFigures(
         snapshots=snapshots,
         burst_wall=burst["wall"],
@@ -116,36 +116,12 @@ def measure_latency(endpoint: str, events: int) -> tuple[Percentiles, Percentile
     return (found["p50_ms"], found["p99_ms"]), percentiles(answered)
 
 
-def import_cost() -> tuple[float, float]:
-    """CPU seconds and MiB that opening this store costs a process more than the memory store."""
-
-    def middle(what: str, name: str) -> float:
-        return statistics.median(_reader(what)[name] for _ in range(2 * ROUNDS - 1))
-
-    _reader("import")  # compiles what was never compiled
-    return (
-        middle("import", "cpu") - middle("import-core", "cpu"),
-        middle("import", "mib") - middle("import-core", "mib"),
-    )
-
-
 def _reader(
     *arguments: str,
     first: Callable[[], None] | None = None,
     then: Callable[[], None] | None = None,
 ) -> dict[str, float]:
-    """Run a reader; ``first`` is called once it has a snapshot, ``then`` once it has a change."""
-    command = [sys.executable, "-m", "benchmarks.etcd_reader", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
-        assert reader.stdout is not None
-        for step in (first, then):
-            if step is not None and reader.stdout.readline():
-                step()
-        said = reader.stdout.read()
-    if reader.returncode:
-        raise RuntimeError(f"the reader of {arguments[0]} failed")
-    figures: dict[str, float] = json.loads(said.splitlines()[-1])
-    return figures
+    return run_reader(READER, *arguments, first=first, then=then)
 
 
 def _both(times: Percentiles) -> str:

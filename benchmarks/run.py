@@ -1,8 +1,8 @@
 """``make bench``: convergence, restart, events, repair and memory, beside the kernel's own floor.
 
-All of it in fresh namespaces of this machine; needs root. Then the etcd store, beside a real etcd.
-Figures are of one machine and one run: compare the ratios. Letters (a) to (k) name the rows
-everywhere.
+All of it in fresh namespaces of this machine; needs root. Then the etcd store, beside a real etcd,
+and the kube store, beside real API servers. Figures are of one machine and one run: compare the
+ratios. Letters (a) to (o) name the rows everywhere.
 """
 
 import argparse
@@ -260,12 +260,17 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=1000, help="store writes of each kind in (e)")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/bench.json"))
     parser.add_argument("--etcd", action="store_true", help="the etcd store alone: (h) to (k)")
-    parser.add_argument("--no-etcd", action="store_true", help="(a) to (g) alone")
+    parser.add_argument("--kube", action="store_true", help="the kube store alone: (l) to (o)")
+    parser.add_argument("--no-etcd", action="store_true", help="all but the etcd store")
+    parser.add_argument("--no-kube", action="store_true", help="all but the kube store")
     args = parser.parse_args()
-    if not args.etcd:
+    chosen = args.etcd or args.kube
+    if not chosen:
         run_kernel(args)
-    if not args.no_etcd:
+    if args.etcd or not (chosen or args.no_etcd):
         run_etcd(args)
+    if args.kube or not (chosen or args.no_kube):
+        run_kube(args)
     return 0
 
 
@@ -277,9 +282,7 @@ def run_kernel(args: argparse.Namespace) -> None:
         figures.append(measure(peers, args.events))
     columns: list[str | Column] = ["what", *(Column(f"{f.peers:,}", True) for f in figures), "goal"]
     print_table(columns, rows(figures))
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps([asdict(f) for f in figures], indent=2) + "\n")
-    print(f"written to {args.json}", file=sys.stderr)
+    write_figures(args.json, [asdict(f) for f in figures])
 
 
 def run_etcd(args: argparse.Namespace) -> None:
@@ -295,8 +298,28 @@ def run_etcd(args: argparse.Namespace) -> None:
         print(f"the etcd store is not measured: {error}", file=sys.stderr)
         return
     print_etcd(figures)
-    path = args.json.with_name(f"{args.json.stem}-etcd.json")
-    path.write_text(json.dumps(asdict(figures), indent=2) + "\n")
+    write_figures(args.json.with_name(f"{args.json.stem}-etcd.json"), asdict(figures))
+
+
+def run_kube(args: argparse.Namespace) -> None:
+    """(l) to (o), where there is an API server to be found."""
+    from benchmarks.kube import NODES, measure_kube, print_kube
+
+    nodes = args.sizes[-1] if args.sizes != list(SIZES) else NODES
+    print("measuring the kube store ..", file=sys.stderr, flush=True)
+    try:
+        figures = measure_kube(nodes, args.events)
+    except ConfigError as error:
+        print(f"the kube store is not measured: {error}", file=sys.stderr)
+        return
+    print_kube(figures)
+    write_figures(args.json.with_name(f"{args.json.stem}-kube.json"), asdict(figures))
+
+
+def write_figures(path: Path, figures: object) -> None:
+    """As JSON, for comparing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=2) + "\n")
     print(f"written to {path}", file=sys.stderr)
 
 
