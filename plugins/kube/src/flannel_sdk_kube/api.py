@@ -2,20 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
 from yarl import URL
 
+from flannel_sdk.errors import ConfigError
 from flannel_sdk_kube.credentials import Access, Credentials
 from flannel_sdk_kube.failures import CallFailed, Failure, Purpose
 from flannel_sdk_kube.http_failures import answered, not_connected
 from flannel_sdk_kube.lines import EndlessLine, Lines
 from flannel_sdk_kube.outcomes import Outcomes
 from flannel_sdk_kube.sockets import probing_socket
+
+T = TypeVar("T")
 
 CONNECT_SECONDS: Final = 5.0
 _READ_AHEAD: Final = 256 * 1024
@@ -98,9 +101,11 @@ class ApiClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful answer, whose body is still to be read."""
         try:
+            deadline = asyncio.get_running_loop().time() + self._timeout
+            access = await self._granted(self._credentials.current(), deadline)
             try:
-                async with asyncio.timeout(self._timeout):
-                    response = await self._opened(request, silence)
+                async with asyncio.timeout_at(deadline):
+                    response = await self._opened(request, access, silence)
             except TimeoutError as error:
                 raise not_connected(error) from error
             try:
@@ -111,18 +116,32 @@ class ApiClient:
             failed.purpose = request.purpose
             raise
 
-    async def _opened(self, request: Request, silence: float) -> aiohttp.ClientResponse:
-        access = await self._credentials.current()
+    async def _opened(
+        self, request: Request, access: Access, silence: float
+    ) -> aiohttp.ClientResponse:
         response = await self._sent(request, access, silence)
         if response.status == 401:
             failed = await _refusal(response)
-            renewed = await self._credentials.renewed(access)
+            renewed = await self._granted(self._credentials.renewed(access), None)
             if renewed is None:
                 raise failed
             response = await self._sent(request, renewed, silence)
         if response.status >= 300 or response.content_type != "application/json":
             raise await _refusal(response)
         return response
+
+    async def _granted(self, asking: Awaitable[T], deadline: float | None) -> T:
+        """What the credentials answer; a ConfigError only while nothing has worked."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asking
+        except TimeoutError as error:
+            detail = f"{self._credentials.called} were not there in time"
+            raise CallFailed(Failure.NO_CREDENTIALS, detail) from error
+        except ConfigError as error:
+            if not self.outcomes.has_worked:
+                raise
+            raise CallFailed(Failure.NO_CREDENTIALS, str(error)) from error
 
     async def _sent(
         self, request: Request, access: Access, silence: float

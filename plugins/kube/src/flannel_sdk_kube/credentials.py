@@ -37,7 +37,9 @@ class Credentials(Protocol):
     key: str
     """The option that they come from."""
     place: str
-    """The server's URL, or the file that has it where that was not read yet."""
+    """The server's URL, or the file that has it."""
+    server: str
+    """What people call the server: its URL as soon as that is known."""
     called: str
     """What people call them: ``the service account token of /var/run/..``."""
     trusts: str

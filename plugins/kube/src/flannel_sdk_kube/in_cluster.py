@@ -22,7 +22,7 @@ class ServiceAccount:
 
     def __init__(self, host: str, port: int, directory: Path) -> None:
         bare_ipv6 = ":" in host and not host.startswith("[")
-        self.place = f"https://{f'[{host}]' if bare_ipv6 else host}:{port}"
+        self.place = self.server = f"https://{f'[{host}]' if bare_ipv6 else host}:{port}"
         self.called = f"the service account token of {directory}"
         self.trusts = f"{directory}/ca.crt"
         self._files = (directory / "token", directory / "ca.crt")

@@ -62,6 +62,7 @@ class Kubeconfig:
 
     def __init__(self, path: Path, server: str | None = None) -> None:
         self.place = server or str(path)
+        self.server = server or f"of kubeconfig {path}"
         self.called = f"the credentials in kubeconfig {path}"
         self.trusts = f"the certificate-authority in kubeconfig {path}"
         self._path = path
@@ -90,7 +91,7 @@ class Kubeconfig:
 
     async def _newly_loaded(self) -> _Loaded:
         self._loaded = loaded = await self._loading.result(self._load)
-        self.place = loaded.access.url
+        self.server = loaded.access.url
         return loaded
 
     def _load(self) -> _Loaded:

@@ -24,6 +24,11 @@ class Outcomes:
         self._worked: set[Purpose] = set()
         self._refused_since: dict[Purpose, float] = {}
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether any call has succeeded."""
+        return bool(self._worked)
+
     def worked(self, purpose: Purpose) -> None:
         """A call succeeded."""
         self._worked.add(purpose)
@@ -32,7 +37,7 @@ class Outcomes:
     def error(self, failed: CallFailed) -> FlannelError:
         """What to raise for ``failed``, which is to be chained."""
         source = self._credentials
-        message = sentence(failed, source.place, source.called, source.trusts)
+        message = sentence(failed, source.server, source.called, source.trusts)
         if self._is_lasting(failed):
             key = "api_url" if failed.failure in _WRONG_PLACE else source.key
             return ConfigError(key, message)

@@ -13,7 +13,7 @@ class PlainUrl:
     trusts = "one of the system's"
 
     def __init__(self, url: str) -> None:
-        self.place = url
+        self.place = self.server = url
         self._access: Access | None = None
 
     async def current(self) -> Access:

@@ -195,7 +195,9 @@ class Reflector:
         await asyncio.sleep(delay)
 
     def _count_refusal(self, failed: CallFailed) -> None:
-        if failed.failure is Failure.REFUSED or failed.in_stream:
+        if failed.failure is Failure.REFUSED or (
+            failed.in_stream and failed.failure is not Failure.BROKEN
+        ):
             self._refused += 1
             if self._refused >= _FRUITLESS_RESUMES:
                 self._position, self._refused = None, 0

@@ -102,7 +102,7 @@ class Slimmer:
                     return None
                 nodes.append(self._node(item))
                 start = end + 1
-            return Page(nodes, str(meta["resourceVersion"]), str(meta.get("continue") or ""))
+            return Page(nodes, _revision(meta), str(meta.get("continue") or ""))
         except _UNUSUAL:
             return None
 
@@ -110,11 +110,8 @@ class Slimmer:
         items, meta = document.get("items"), document.get("metadata")
         if not isinstance(meta, dict) or not isinstance(items, list | None):
             raise NotFromAPIServer("it is no list of nodes")
-        return Page(
-            [self._checked_node(item) for item in items or ()],
-            str(meta.get("resourceVersion") or ""),
-            str(meta.get("continue") or ""),
-        )
+        nodes = [self._checked_node(item) for item in items or ()]
+        return Page(nodes, _revision(meta), str(meta.get("continue") or ""))
 
     def _whole_event(self, event: _Object) -> Event:
         kind, thing = event.get("type"), event.get("object")
@@ -130,7 +127,7 @@ class Slimmer:
             raise NotFromAPIServer("it is a bookmark without metadata")
         marks = meta.get("annotations") or {}
         is_end = isinstance(marks, dict) and marks.get(INITIAL_EVENTS_END) == "true"
-        return Event(kind, None, str(meta.get("resourceVersion") or ""), ends_initial=is_end)
+        return Event(kind, None, _revision(meta), ends_initial=is_end)
 
     def _checked_node(self, thing: object) -> NodeEntry:
         if not isinstance(thing, dict):
@@ -161,6 +158,13 @@ class Slimmer:
         elif not all(isinstance(cidr, str) for cidr in cidrs):
             cidrs, problem = (), "a pod CIDR is no text"
         return NodeEntry(name, str(meta.get("uid", "")), cidrs, annotations, revision, problem)
+
+
+def _revision(meta: _Object) -> str:
+    revision = meta.get("resourceVersion")
+    if not isinstance(revision, str) or not revision:
+        raise NotFromAPIServer("it has no resourceVersion")
+    return revision
 
 
 def pod_node_name(body: bytes) -> str:

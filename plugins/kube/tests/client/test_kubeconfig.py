@@ -132,6 +132,22 @@ async def test_a_rotated_client_certificate_is_read_after_a_refusal(
     assert len(api.asked) == 3
 
 
+async def test_a_kubeconfig_that_goes_bad_after_it_was_good_may_heal(
+    authority: Authority, tmp_path: Path
+) -> None:
+    async with secure_api(authority, OK, UNAUTHORIZED, UNAUTHORIZED, OK) as api:
+        path = write_config(tmp_path, api.url, authority)
+        client = _client(path)
+        await client.get_node("a")
+        path.write_text("half-writ")
+        with pytest.raises(StoreUnavailable, match=r"asked: kubeconfig .* cannot be used"):
+            await client.get_node("a")
+        write_config(tmp_path, api.url, authority, token="t2")
+        assert await client.get_node("a") is not None
+        await client.aclose()
+    assert tokens(api) == ["t1", "t1", "t1", "t2"]
+
+
 async def test_a_plugin_that_hangs_fails_the_call_in_time_and_is_not_run_twice(
     authority: Authority, tmp_path: Path
 ) -> None:
@@ -150,7 +166,7 @@ async def test_a_plugin_that_hangs_fails_the_call_in_time_and_is_not_run_twice(
         _edit(path, "user", exec=plugin)
         client = _client(path, timeout=1.0)
         for _ in range(2):
-            with pytest.raises(StoreUnavailable, match="in time"):
+            with pytest.raises(StoreUnavailable, match=r"credentials.* were not there in time"):
                 await client.get_node("a")
         go.touch()
         async with asyncio.timeout(20):

@@ -263,6 +263,13 @@ def test_a_position_that_the_server_keeps_refusing_is_given_up() -> None:
     assert source.questions == ["initial", *["watch 10"] * 3, "initial"]
 
 
+def test_a_connection_that_is_often_cut_costs_no_list() -> None:
+    cut = CallFailed(Failure.BROKEN, "cut", in_stream=True)
+    source = ScriptedSource([START, cut], *([[[bookmark(11)], cut]] * 20), [HANG])
+    assert _told(source) == [("=a", "=b")]
+    assert source.questions == ["initial", "watch 10", *["watch 11"] * 20]
+
+
 def test_a_closed_client_ends_the_watch() -> None:
     source = ScriptedSource([START, Pause(1), CallFailed(Failure.CLOSED)])
     assert _told(source) == [("=a", "=b")]

@@ -137,7 +137,17 @@ def test_what_is_no_node_is_refused(thing: object) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"5", b"\xff", b'{"items":[', b'{"items":5,"metadata":{}}', b"[" * 100_000],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"5",
+        b"\xff",
+        b'{"items":[',
+        b'{"items":5,"metadata":{}}',
+        b'{"metadata":{},"items":[]}',
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_answer_is_refused(body: bytes) -> None:
     for decode in (SLIMMER.page, SLIMMER.event, SLIMMER.node):
