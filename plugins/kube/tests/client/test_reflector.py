@@ -17,6 +17,7 @@ from plugins.kube.tests.client.scripted_source import (
     REFUSED,
     Pause,
     ScriptedSource,
+    Step,
     bookmark,
     entry,
     error,
@@ -33,6 +34,8 @@ def _told(source: ScriptedSource, seconds: float = 3600.0) -> list[tuple[str, ..
 
 A10 = put("a", 10, kind="ADDED")
 B10 = put("b", 10, kind="ADDED")
+CUT = CallFailed(Failure.BROKEN, "the connection was cut", in_stream=True)
+CUT_LATER: list[Step] = [[bookmark(11)], CUT]
 START = [A10, B10, bookmark(10, end=True)]
 
 
@@ -119,8 +122,7 @@ def test_silence_is_resumed_at_once_and_without_noise(caplog: pytest.LogCaptureF
 def test_an_outage_is_waited_out_with_growing_delays_and_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cut = CallFailed(Failure.BROKEN, "the connection was cut", in_stream=True)
-    source = ScriptedSource([START, cut], *([DOWN] * 100), [[put("c", 11)], HANG])
+    source = ScriptedSource([START, CUT], *([DOWN] * 100), [[put("c", 11)], HANG])
     with caplog.at_level(logging.INFO):
         assert _told(source, 4000.0) == [("=a", "=b"), ("+c",)]
     times = [at for at, _ in source.asked]
@@ -264,8 +266,7 @@ def test_a_position_that_the_server_keeps_refusing_is_given_up() -> None:
 
 
 def test_a_connection_that_is_often_cut_costs_no_list() -> None:
-    cut = CallFailed(Failure.BROKEN, "cut", in_stream=True)
-    source = ScriptedSource([START, cut], *([[[bookmark(11)], cut]] * 20), [HANG])
+    source = ScriptedSource([START, CUT], *[CUT_LATER] * 20, [HANG])
     assert _told(source) == [("=a", "=b")]
     assert source.questions == ["initial", "watch 10", *["watch 11"] * 20]
 
