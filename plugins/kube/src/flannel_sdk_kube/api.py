@@ -24,6 +24,7 @@ CONNECT_SECONDS: Final = 5.0
 _READ_AHEAD: Final = 256 * 1024
 _LONG_SECONDS: Final = 120.0
 _LONGEST_REFUSAL: Final = 64 * 1024
+_TO_RENEW: Final = frozenset({Failure.UNAUTHENTICATED, Failure.UNTRUSTED})
 
 
 class Request(NamedTuple):
@@ -119,16 +120,15 @@ class ApiClient:
     async def _opened(
         self, request: Request, access: Access, silence: float
     ) -> aiohttp.ClientResponse:
-        response = await self._sent(request, access, silence)
-        if response.status == 401:
-            failed = await _refusal(response)
+        try:
+            return await self._sent(request, access, silence)
+        except CallFailed as failed:
+            if failed.failure not in _TO_RENEW:
+                raise
             renewed = await self._granted(self._credentials.renewed(access), None)
             if renewed is None:
-                raise failed
-            response = await self._sent(request, renewed, silence)
-        if response.status >= 300 or response.content_type != "application/json":
-            raise await _refusal(response)
-        return response
+                raise
+        return await self._sent(request, renewed, silence)
 
     async def _granted(self, asking: Awaitable[T], deadline: float | None) -> T:
         """What the credentials answer; a ConfigError only while nothing has worked."""
@@ -146,12 +146,14 @@ class ApiClient:
     async def _sent(
         self, request: Request, access: Access, silence: float
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": request.content_type}
+        headers = {"Accept": "application/json"}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
         if access.authorization is not None:
             headers["Authorization"] = access.authorization.reveal()
         query = f"?{urlencode(request.query)}" if request.query else ""
         try:
-            return await self._opened_session().request(
+            response = await self._opened_session().request(
                 request.method,
                 URL(f"{access.url}{request.path}{query}", encoded=True),
                 data=None if request.body is None else json.dumps(request.body).encode(),
@@ -167,6 +169,9 @@ class ApiClient:
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._closed_or(not_connected(error)) from error
+        if response.status >= 300 or response.content_type != "application/json":
+            raise await _refusal(response)
+        return response
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._is_closed:

@@ -50,7 +50,10 @@ class Credentials(Protocol):
         ...
 
     async def renewed(self, refused: Access) -> Access | None:
-        """After a 401: what to use instead of ``refused``; None if there is nothing else."""
+        """What to use instead of ``refused``, or for a server that it does not trust any more.
+
+        None if there is nothing else.
+        """
         ...
 
 

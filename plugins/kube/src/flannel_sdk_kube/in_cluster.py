@@ -47,7 +47,8 @@ class ServiceAccount:
     async def renewed(self, refused: Access) -> Access | None:
         """See Credentials."""
         access = await self._read_if_good(refused)
-        return None if access.authorization == refused.authorization else access
+        is_same = access.authorization == refused.authorization and access.tls is refused.tls
+        return None if is_same else access
 
     async def _read_if_good(self, otherwise: Access) -> Access:
         try:

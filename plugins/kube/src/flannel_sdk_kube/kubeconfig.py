@@ -51,8 +51,8 @@ class _Taken:
 class _Loaded(NamedTuple):
     taken: _Taken
     access: Access
-    certificate: bytes
-    """The client's, to tell whether loading again gave another."""
+    certificates: bytes
+    """The CA's and the client's, to tell whether loading again gave others."""
 
 
 class Kubeconfig:
@@ -84,8 +84,8 @@ class Kubeconfig:
         """See Credentials. The file is read again, and its plugin run again."""
         before = self._loaded
         loaded = await self._newly_loaded()
-        same_certificate = before is not None and before.certificate == loaded.certificate
-        if loaded.access.authorization == refused.authorization and same_certificate:
+        has_same = before is not None and before.certificates == loaded.certificates
+        if has_same and loaded.access.authorization == refused.authorization:
             return None
         return loaded.access
 
@@ -100,8 +100,8 @@ class Kubeconfig:
             self._fill(taken, directory)
             if errors:
                 raise self._plugin_failure(errors)
-            access, certificate = self._access(taken)
-        return _Loaded(taken, access, certificate)
+            access, certificates = self._access(taken)
+        return _Loaded(taken, access, certificates)
 
     def _refreshed(self, loaded: _Loaded) -> Access:
         hook = loaded.taken.refresh_api_key_hook
@@ -140,22 +140,23 @@ class Kubeconfig:
         url = self._server or server_url(self.key, taken.host or "")
         if taken.proxy and not taken.proxy.startswith(("http://", "https://")):
             raise self._wrong("its proxy-url is neither http nor https, the kinds that are served")
-        tls, certificate = self._tls(taken) if url.startswith("https://") else (None, b"")
+        tls, certificates = self._tls(taken) if url.startswith("https://") else (None, b"")
         authorization = _checked(self, taken.authorization())
-        return Access(url, tls, authorization, taken.tls_server_name, taken.proxy), certificate
+        return Access(url, tls, authorization, taken.tls_server_name, taken.proxy), certificates
 
     def _tls(self, taken: _Taken) -> tuple[ssl.SSLContext, bytes]:
         called = f"the certificate-authority of kubeconfig {self._path}"
         pem = None if taken.ssl_ca_cert is None else Path(taken.ssl_ca_cert).read_text("latin-1")
         context = trusting(self.key, called, pem)
+        authorities = (pem or "").encode("latin-1")
         if not taken.verify_ssl:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if taken.cert_file is None:
-            return context, b""
+            return context, authorities
         try:
             context.load_cert_chain(taken.cert_file, taken.key_file, password=_no_password)
-            return context, Path(taken.cert_file).read_bytes()
+            return context, authorities + Path(taken.cert_file).read_bytes()
         except (OSError, ValueError) as error:
             raise self._wrong(
                 "its client-certificate and client-key are not a certificate in PEM and its"

@@ -16,7 +16,7 @@ from flannel_sdk_kube.client import KubeClient
 
 from flannel_sdk.errors import ConfigError, StoreUnavailable
 from plugins.etcd.tests.certificates import Authority
-from plugins.kube.tests.client.scripted_api import ScriptedApi
+from plugins.kube.tests.client.scripted_api import ScriptedApi, a_node, document
 from plugins.kube.tests.client.sites import (
     OK,
     UNAUTHORIZED,
@@ -132,6 +132,23 @@ async def test_a_rotated_client_certificate_is_read_after_a_refusal(
     assert len(api.asked) == 3
 
 
+async def test_a_rotated_authority_is_read_again_when_the_server_shows_it(
+    authority: Authority, wrong_authority: Authority, tmp_path: Path
+) -> None:
+    tls = server_tls(authority.server())
+    closing = document(a_node("a", 1), headers={"Connection": "close"})
+    async with ScriptedApi(closing, OK, tls=tls) as api:
+        client = _client(write_config(tmp_path, api.url, authority))
+        await client.get_node("a")
+        shown = wrong_authority.server()
+        tls.load_cert_chain(shown.cert, shown.key)
+        with pytest.raises(StoreUnavailable, match="cannot be trusted"):
+            await client.get_node("a")
+        write_config(tmp_path, api.url, wrong_authority)
+        assert await client.get_node("a") is not None
+        await client.aclose()
+
+
 async def test_a_kubeconfig_that_goes_bad_after_it_was_good_may_heal(
     authority: Authority, tmp_path: Path
 ) -> None:
@@ -210,6 +227,16 @@ async def test_the_server_s_url_may_be_given_besides(authority: Authority, tmp_p
         assert client.name == f"kube:{api.url}"
         assert await client.get_node("a") is not None
         await client.aclose()
+
+
+async def test_the_proxy_of_a_kubeconfig_is_used(authority: Authority, tmp_path: Path) -> None:
+    async with ScriptedApi(OK) as proxy:
+        path = write_config(tmp_path, "http://api.invalid:8080", authority)
+        _edit(path, "cluster", proxy_url=proxy.url)
+        client = _client(path)
+        assert await client.get_node("a") is not None
+        await client.aclose()
+    assert proxy.asked[0].headers["Host"] == "api.invalid:8080"
 
 
 async def test_the_name_to_check_and_no_check_at_all(
