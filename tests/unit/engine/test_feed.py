@@ -289,6 +289,18 @@ def test_malformed_entries_are_counted_and_named_once(caplog: pytest.LogCaptureF
     assert feed.status()["malformed"] == 0
 
 
+def test_malformed_entries_of_another_name_than_their_subnets_are_forgotten_when_they_heal() -> (
+    None
+):
+    feed = LeaseFeed(CONFIG, OWN)
+    bad = [Malformed("node-a", "is broken"), Malformed("node-b", "is broken")]
+    feed.apply(LeaseSnapshot([], malformed=bad))
+    feed.apply(LeaseDelta([lease(1)], healed=["node-a"]))
+    assert feed.status()["malformed"] == 1
+    feed.apply(LeaseDelta(healed=["node-b", "node-c"]))
+    assert feed.status()["malformed"] == 0
+
+
 NUMBERS = st.integers(1, 6)
 LEASES = st.builds(
     lease, NUMBERS, data=st.sampled_from(["1", "2"]), revision=st.integers(0, 3)
