@@ -73,10 +73,8 @@ def _version(path: Path) -> _Version | None:
 
 def _read(path: Path) -> bytes:
     try:
-        # A pipe would wait for a writer.
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(file, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
+        with open(path, "rb", opener=_without_waiting) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise ConfigError(_KEY, f"{_KEY} is {path}, which is no file.")
             document = opened.read(_MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -91,3 +89,8 @@ def _read(path: Path) -> bytes:
     if len(document) > _MOST_BYTES:
         raise ConfigError(_KEY, f"{_KEY} is {path}, which is too long for a configuration.")
     return document
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens also a pipe at once, which would wait for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
