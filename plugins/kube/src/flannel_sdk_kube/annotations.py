@@ -81,32 +81,30 @@ def differences(
     return {name: value for name, value in sorted(wanted.items()) if present.get(name) != value}
 
 
-def read_attrs(
-    names: AnnotationNames, annotations: Mapping[str, str], families: Iterable[Family]
-) -> LeaseAttrs:
-    """What a node publishes for these families, in the form of any flannel version.
+class AttrsReader:
+    """Reads what nodes publish for some families, in the form of any flannel version."""
 
-    MalformedEntry, which does not repeat the value, if an annotation is something else.
-    """
-    public_ips: ByFamily[IPAddress] = ByFamily()
-    data: ByFamily[str] = ByFamily()
-    for family in families:
-        data_name, ip_name = _names_of(names, family)
-        text = annotations.get(ip_name)
-        if text:
-            try:
-                public_ips = public_ips.with_value(family, parse_public_ip(text, family))
-            except ValueError as error:
-                raise MalformedEntry(f"Its annotation {ip_name} is no {family} address.") from error
-        text = annotations.get(data_name)
-        if text:
-            data = data.with_value(family, _read_data(data_name, text))
-    if public_ips == (None, None):
-        raise MalformedEntry("It has no annotation with a public IP.")
-    backend_type = annotations.get(names.backend_type, "")
-    if len(backend_type) > _LONGEST_VALUE:
-        raise MalformedEntry(f"Its annotation {names.backend_type} is too long.")
-    return LeaseAttrs(public_ips, backend_type, data)
+    def __init__(self, names: AnnotationNames, families: Iterable[Family]) -> None:
+        self._backend_type = names.backend_type
+        self._families = [
+            (int(family is Family.IPV6), family, *_names_of(names, family)) for family in families
+        ]
+
+    def read(self, annotations: Mapping[str, str]) -> LeaseAttrs:
+        """MalformedEntry, which does not repeat the value, if an annotation is something else."""
+        public_ips: list[IPAddress | None] = [None, None]
+        data: list[str | None] = [None, None]
+        for index, family, data_name, ip_name in self._families:
+            if text := annotations.get(ip_name):
+                public_ips[index] = _read_public_ip(ip_name, text, family)
+            if text := annotations.get(data_name):
+                data[index] = _read_data(data_name, text)
+        if public_ips == [None, None]:
+            raise MalformedEntry("It has no annotation with a public IP.")
+        backend_type = annotations.get(self._backend_type, "")
+        if len(backend_type) > _LONGEST_VALUE:
+            raise MalformedEntry(f"Its annotation {self._backend_type} is too long.")
+        return LeaseAttrs(ByFamily(*public_ips), backend_type, ByFamily(*data))
 
 
 def parse_public_ip(text: str, family: Family) -> IPAddress | None:
@@ -170,6 +168,13 @@ def _overwrite(names: AnnotationNames, family: Family, present: Mapping[str, str
         return text if parse_public_ip(text, family) else None
     except ValueError:
         return None
+
+
+def _read_public_ip(name: str, text: str, family: Family) -> IPAddress | None:
+    try:
+        return parse_public_ip(text, family)
+    except ValueError as error:
+        raise MalformedEntry(f"Its annotation {name} is no {family} address.") from error
 
 
 def _read_data(name: str, text: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from flannel_sdk.errors import MalformedEntry
 from flannel_sdk.model import ByFamily, Family, Lease, Subnets
-from flannel_sdk_kube.annotations import MANAGED, AnnotationNames, read_attrs
+from flannel_sdk_kube.annotations import MANAGED, AnnotationNames, AttrsReader
 from flannel_sdk_kube.node_client import NodeEntry
 from flannel_sdk_kube.pod_cidrs import pod_subnets
 
@@ -16,29 +16,31 @@ class NodeReader:
     """Reads the leases of nodes, as far as they are of ``families``: those of one network."""
 
     def __init__(self, names: AnnotationNames, families: Iterable[Family]) -> None:
-        self._names = names
+        self._managed = names.managed
         self._families = tuple(families)
+        self._attrs = AttrsReader(names, self._families)
 
     def lease(self, node: NodeEntry) -> Lease | None:
         """The lease that a node holds; None if it holds none. MalformedEntry if it cannot be read.
 
         Its expiry is None: it lives as long as the node.
         """
-        if node.annotations.get(self._names.managed) != MANAGED:
+        if node.annotations.get(self._managed) != MANAGED:
             return None
         if node.problem is not None:
             raise MalformedEntry(f"It is no node: {node.problem}.")
         subnets = self.subnets(node)
-        attrs = read_attrs(self._names, node.annotations, self._families)
+        attrs = self._attrs.read(node.annotations)
         return Lease(subnets, attrs, None, revision_number(node.revision))
 
     def subnets(self, node: NodeEntry) -> Subnets:
         """A node's pod CIDRs of these families; MalformedEntry if there are none."""
-        ipv4, ipv6 = pod_subnets(node)
+        subnets = pod_subnets(node)
         families = self._families
-        subnets = ByFamily(
-            ipv4 if Family.IPV4 in families else None, ipv6 if Family.IPV6 in families else None
-        )
+        if subnets.ipv4 is not None and Family.IPV4 not in families:
+            subnets = ByFamily(None, subnets.ipv6)
+        if subnets.ipv6 is not None and Family.IPV6 not in families:
+            subnets = ByFamily(subnets.ipv4)
         if subnets == (None, None):
             wanted = " or ".join(str(family) for family in families)
             raise MalformedEntry(f"It has no {wanted} pod CIDR.")

@@ -22,7 +22,7 @@ _NETWORK_KEYS: Final = ByFamily("Network", "IPv6Network")
 
 def pod_subnets(node: NodeEntry) -> Subnets:
     """All pod CIDRs of a node; MalformedEntry if they are not one of each family at most."""
-    subnets: Subnets = ByFamily()
+    subnets: list[Prefix | None] = [None, None]
     for text in node.pod_cidrs:
         try:
             prefix = Prefix.parse(text)
@@ -32,8 +32,8 @@ def pod_subnets(node: NodeEntry) -> Subnets:
         if subnets[index] is not None or not prefix.length:
             cidrs = shown(", ".join(node.pod_cidrs))
             raise MalformedEntry(f"Its pod CIDRs, {cidrs}, are not one subnet of each family.")
-        subnets = subnets.with_value(prefix.address.family, _masked(prefix))
-    return subnets
+        subnets[index] = _masked(prefix)
+    return ByFamily(*subnets)
 
 
 def assigned_subnets(node: NodeEntry, config: NetworkConfig) -> Subnets:

@@ -1,0 +1,141 @@
+"""Agents on the kube store, with a backend that only remembers: the whole way, on both sites."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent
+from flannel_sdk.interfaces import BackendContext, LeaseAcquirer
+from flannel_sdk.model import ByFamily, ExternalInterface, LeaseAttrs, NetworkConfig
+from flannel_sdk.testing.waiting import eventually
+from plugins.kube.tests.store.site import (
+    STEM,
+    Site,
+    conditions_of,
+    subnets,
+    vxlan,
+    written,
+)
+from tests.unit.agent.recording import Recording, running
+
+CONFIG = '{"Network":"10.3.0.0/16","Backend":{"Type":"recording"}}'
+CHANGED = '{"Network":"10.3.0.0/16","Backend":{"Type":"recording","Option":1}}'
+SECONDS = 20.0
+
+
+class Backend(Recording):
+    """Publishes its interface's public IP."""
+
+    context: BackendContext
+
+    async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> "Backend":
+        public_ips = self.context.interface.public_ips
+        self.lease = await leases.acquire_lease(LeaseAttrs(public_ips, config.backend_type))
+        self.configs.append(config)
+        return self
+
+
+@pytest.fixture(autouse=True)
+def _underlay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent's interface is named by the number of its node."""
+
+    def find(request: InterfaceRequest, *_: object) -> ExternalInterface:
+        assert request.interface is not None
+        own = vxlan(int(request.interface)).public_ips
+        public_ips = ByFamily(request.public_ips.ipv4 or own.ipv4)
+        return ExternalInterface(request.interface, 1, 1500, own, public_ips)
+
+    monkeypatch.setattr("flannel_sdk.agent.node_agent.find_external_interface", find)
+
+
+@asynccontextmanager
+async def agent_on(site: Site, number: int) -> AsyncIterator[tuple[NodeAgent, Backend]]:
+    """Of the node ``n<number>``."""
+    backend = Backend()
+
+    def backends(context: BackendContext) -> Backend:
+        backend.context = context
+        return backend
+
+    options = AgentOptions(InterfaceRequest(str(number)))
+    agent = NodeAgent(site.open(f"n{number}"), options, backends=backends)
+    async with running(agent):
+        await asyncio.wait_for(agent.wait_registered(), SECONDS)
+        yield agent, backend
+
+
+async def _has_condition(site: Site, name: str) -> None:
+    async with asyncio.timeout(SECONDS):
+        while "NetworkUnavailable" not in conditions_of(  # noqa: ASYNC110  # the cluster's
+            await site.object(name)
+        ):
+            await asyncio.sleep(0.02)
+
+
+async def test_two_agents_and_a_flanneld_find_each_other(site: Site) -> None:
+    site.path.write_text(CONFIG)
+    await site.add("n1", "10.3.0.0/24")
+    await site.add("n2", "10.3.1.0/24", annotations={f"{STEM}node-public-ip": "203.0.113.2"})
+    await site.add("flanneld", "10.3.2.0/24", annotations=written("192.168.0.3"))
+    async with agent_on(site, 1) as (agent, one), agent_on(site, 2) as (_, two):
+        seen = {subnets("10.3.1.0/24"), subnets("10.3.2.0/24")}
+        await eventually(lambda: one.peers.keys() == seen, "peers", SECONDS)
+        seen = {subnets("10.3.0.0/24"), subnets("10.3.2.0/24")}
+        await eventually(lambda: two.peers.keys() == seen, "peers", SECONDS)
+        assert str(one.peers[two.lease.subnets].attrs.public_ips.ipv4) == "203.0.113.2"
+        await eventually(lambda: agent.status()["state"] == "running", "running", SECONDS)
+        await _has_condition(site, "n1")
+        await site.delete("flanneld")
+        await eventually(lambda: len(one.peers) == 1, "removed", SECONDS)
+        assert len(one.configs) == 1
+
+
+async def test_a_node_deleted_and_made_again_comes_back(site: Site) -> None:
+    site.path.write_text(CONFIG)
+    await site.add("n1", "10.3.1.0/24")
+    await site.add("n2", "10.3.2.0/24")
+    async with agent_on(site, 1) as (_, one), agent_on(site, 2) as (agent, two):
+        await eventually(lambda: len(one.peers) == 1, "peers", SECONDS)
+        await site.delete("n2")
+        await eventually(lambda: not one.peers, "gone", SECONDS)
+        await site.add("n2", "10.3.9.0/24")
+        seen = {subnets("10.3.9.0/24")}
+        await eventually(lambda: one.peers.keys() == seen, "back", SECONDS)
+        await eventually(lambda: {two.lease.subnets} == seen, "registered again", SECONDS)
+        await eventually(lambda: agent.status()["state"] == "running", "running", SECONDS)
+
+
+async def test_an_overwrite_is_published_while_we_run_and_our_peers_use_it(site: Site) -> None:
+    site.path.write_text(CONFIG)
+    await site.add("n1", "10.3.1.0/24")
+    await site.add("n2", "10.3.2.0/24")
+    async with agent_on(site, 1) as (_, one), agent_on(site, 2) as (agent, two):
+        await eventually(lambda: len(one.peers) == 1, "peers", SECONDS)
+        await site.annotate("n2", {f"{STEM}public-ip-overwrite": "203.0.113.9"})
+        await eventually(
+            lambda: str(one.peers[two.lease.subnets].attrs.public_ips.ipv4) == "203.0.113.9",
+            "overwritten",
+            SECONDS,
+        )
+        assert subnets("10.3.2.0/24") not in two.peers
+        assert agent.status()["state"] == "running"
+
+
+@pytest.mark.parametrize("cidr", ["10.3.0.0/24", "10.3.1.128/25"])
+async def test_a_changed_configuration_is_applied_under_any_pod_cidr(
+    site: Site, caplog: pytest.LogCaptureFixture, cidr: str
+) -> None:
+    """A cluster gives away subnets that flannel's own arithmetic never would."""
+    site.path.write_text(CONFIG)
+    await site.add("n1", cidr)
+    async with agent_on(site, 1) as (agent, one):
+        assert len(one.configs) == 1
+        fresh = site.path.with_suffix(".new")
+        fresh.write_text(CHANGED)
+        fresh.replace(site.path)
+        await eventually(lambda: len(one.configs) == 2, "registered again", SECONDS)
+        await eventually(lambda: agent.status()["state"] == "running", "running", SECONDS)
+        assert one.configs[1].backend_options.values == {"Option": 1}
+    assert "restart" not in caplog.text
