@@ -318,9 +318,9 @@ class ApiServer:
         }
         if _knows(setup.program, "--insecure-port"):
             options["insecure-port"] = "0"
-        if _knows(setup.program, "IPv6DualStack"):
-            # else it drops a node's second pod CIDR
-            options["feature-gates"] = "IPv6DualStack=true"
+        gates = [f"{gate}={on}" for gate, on in _GATES.items() if _knows(setup.program, gate)]
+        if gates:
+            options["feature-gates"] = ",".join(gates)
         return options
 
     def _common_options(self) -> dict[str, str]:
@@ -349,6 +349,12 @@ class NodeApiServer(ApiServer):
         """Its users' roles are built in."""
 
 
+_GATES = {
+    # without it, one of its time drops a node's second pod CIDR
+    "IPv6DualStack": "true",
+    # nodeapi is for that; this one is for pages
+    "WatchList": "false",
+}
 _GROUPS = {"admin": "system:masters", "flannel": "", "nobody": ""}
 _ROLE_REF = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "flannel"}
 
