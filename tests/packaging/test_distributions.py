@@ -206,5 +206,13 @@ def test_every_module_of_the_wheels_imports(target: Path) -> None:
 def test_the_installed_plugins_all_work(target: Path) -> None:
     done = run_installed(target, "-m", "flannel_sdk.cli", "plugins")
     rows = [line.split(maxsplit=5) for line in done.stdout.splitlines()[1:]]
-    assert {row[1] for row in rows} >= {"vxlan", "host-gw", "memory", "sqlite", "etcd", "etcd3"}
+    assert {row[1] for row in rows} >= {
+        "vxlan",
+        "host-gw",
+        "memory",
+        "sqlite",
+        "etcd",
+        "etcd3",
+        "kube",
+    }
     assert [row for row in rows if row[5] != "ok"] == []

@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = (
     *("pyroute2", "stevedore", "rich", "sqlite3", "importlib.metadata", "argparse", "ssl"),
-    *("grpc", "google.protobuf"),
+    *("grpc", "google.protobuf", "aiohttp", "kubernetes"),
 )
 
 
