@@ -22,6 +22,9 @@ from flannel_sdk.errors import ConfigError
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import ByFamily, Family, IPAddress
 
+_CHATTY = ("asyncio", "grpc", "aiohttp", "kubernetes", "urllib3", "oauthlib", "requests_oauthlib")
+"""Their details are no details of ours, and some of them are tokens."""
+
 _EPILOG = """\
 Joins this node to the network whose configuration is in the store, and keeps it joined. A problem
 that can heal by itself is waited out and said once a minute; any other ends the daemon.
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         level=logging.DEBUG if args.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for chatty in ("asyncio", "grpc"):  # their details are no details of ours
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.INFO)
     options = _options(args)
     store = open_chosen_store(args, os.environ)

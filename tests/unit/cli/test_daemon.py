@@ -146,6 +146,16 @@ def test_a_wrong_value_ends_it_before_the_agent_is_made(
     assert agent.options is None
 
 
+def test_verbose_is_about_us_and_not_about_libraries_that_log_tokens(
+    agent: type[StandInAgent], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    options_of(agent, "-v")
+    assert logging.getLogger("flannel_sdk").getEffectiveLevel() == logging.DEBUG
+    for name in ("grpc", "aiohttp", "requests_oauthlib.oauth2_session", "urllib3.connectionpool"):
+        assert logging.getLogger(name).getEffectiveLevel() >= logging.INFO
+
+
 @pytest.mark.parametrize("flags", [["--subnet-lease-renew-margin", "soon"], ["--no-such-flag"]])
 def test_wrong_usage_is_code_2(agent: type[StandInAgent], flags: list[str]) -> None:
     assert main([*MEMORY, *flags]) == 2
