@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = {"help", "venv", "demo", "test", "test-quick", "check", "bench", "clean"}
+TARGETS = {
+    "help",
+    "venv",
+    "demo",
+    "test",
+    "test-quick",
+    "check",
+    "bench",
+    "kube-apiserver",
+    "clean",
+}
 
 
 @pytest.fixture
