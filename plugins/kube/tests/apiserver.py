@@ -1,16 +1,19 @@
 """A real kube-apiserver on loopback, with an etcd of its own: to kill, pause, compact, restart."""
 
+import base64
 import functools
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
+from uuid import uuid4
 
 from plugins.etcd.tests import servers
 from plugins.etcd.tests.certificates import Authority
@@ -37,6 +40,7 @@ ROLE: Json = {
 _FOLDER = "flannel-sdk-kube-"
 _START_SECONDS = 60.0
 _ATTEMPTS = 5
+_PUTS_AT_ONCE = 50
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 # The tests replace the cache by an empty one.
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -119,6 +123,8 @@ class ApiServer:
     Users are ``admin``, who may do all, ``flannel``, who has flannel's role, and ``nobody``.
     """
 
+    _nodes_key = "minions"
+
     def __init__(self, setup: ApiSetup) -> None:
         self.setup = setup
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
@@ -194,8 +200,7 @@ class ApiServer:
         self.wait_ready()
         # thousands of them in one go, which the API server would delete one by one
         assert self.etcd is not None
-        for kept in ("minions", "nodes"):
-            self.etcd.control.delete(f"/registry/{kept}/", prefix=True)
+        self.etcd.control.delete(f"/registry/{self._nodes_key}/", prefix=True)
 
     def release(self) -> None:
         """Kill all, remove all data, give the port back."""
@@ -214,6 +219,24 @@ class ApiServer:
         except Refused as error:
             if "has been compacted" not in str(error):
                 raise
+
+    def load_nodes(self, bodies: Iterable[Json]) -> None:
+        """Put thousands of Node objects into its etcd: a third of the time that it takes itself.
+
+        They are kept as JSON until it writes them, which makes it list them a little slower.
+        """
+        assert self.etcd is not None
+        puts: list[Json] = []
+        for body in bodies:
+            metadata = dict(mapping(body["metadata"]))
+            metadata |= {"uid": str(uuid4()), "creationTimestamp": "2026-01-01T00:00:00Z"}
+            key = f"/registry/{self._nodes_key}/{metadata['name']}"
+            value = json.dumps({**body, "metadata": metadata}, separators=(",", ":"))
+            puts.append({"requestPut": {"key": _base64(key), "value": _base64(value)}})
+            if len(puts) == _PUTS_AT_ONCE:
+                self.etcd.control.ask("kv/txn", {"success": puts})
+                puts.clear()
+        self.etcd.control.ask("kv/txn", {"success": puts})
 
     # -- its users -----------------------------------------------------------------
 
@@ -342,6 +365,8 @@ class ApiServer:
 class NodeApiServer(ApiServer):
     """The same with ``nodeapi``: newer, of nodes alone, and its users have tokens alone."""
 
+    _nodes_key = "nodes"
+
     def _options(self) -> dict[str, str]:
         return self._common_options()
 
@@ -357,6 +382,10 @@ _GATES = {
 }
 _GROUPS = {"admin": "system:masters", "flannel": "", "nobody": ""}
 _ROLE_REF = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "flannel"}
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def start_apiserver(setup: ApiSetup, kind: type[ApiServer] = ApiServer) -> ApiServer:

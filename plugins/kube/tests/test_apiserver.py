@@ -214,12 +214,23 @@ def test_nodes_of_a_real_size_are_loaded_fast(apiserver: ApiServer) -> None:
     size = len(json.dumps(realistic_node("n00001", 1)))
     assert 7_000 < size < 9_500
     begun = time.monotonic()
-    apiserver.control.add_nodes(realistic_nodes(5_000))
+    apiserver.load_nodes(realistic_nodes(5_000))
     taken = time.monotonic() - begun
-    first = apiserver.control.ask("GET", "/api/v1/nodes?limit=1")
-    assert mapping(first["metadata"])["remainingItemCount"] == 4_999
-    assert _conditions(listed(first, "items")[0]) >= {"Ready", "MemoryPressure"}
-    assert taken < 50, f"{taken:.1f} s"
+    page = apiserver.control.ask("GET", "/api/v1/nodes?limit=1")
+    assert mapping(page["metadata"])["remainingItemCount"] == 4_999
+    assert taken < 30, f"{taken:.1f} s"
+
+
+def test_loaded_nodes_are_as_good_as_created_ones(apiserver: ApiServer) -> None:
+    apiserver.load_nodes([realistic_node("loaded", 1)])
+    apiserver.control.add_nodes([realistic_node("created", 1)])
+    loaded, created = (apiserver.control.get_node(name) for name in ("loaded", "created"))
+    # who creates one through the API server gets a taint, too
+    assert mapping(created["spec"]).items() >= mapping(loaded["spec"]).items()
+    assert _conditions(loaded) == _conditions(created)
+    assert _annotations(loaded) == _annotations(created)
+    patched = apiserver.as_user("flannel").patch_status("loaded", {"metadata": {}})
+    assert mapping(patched["metadata"])["uid"] == mapping(loaded["metadata"])["uid"]
 
 
 def test_a_server_dies_with_its_test_process(apiserver_program: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_large_cluster_as_a_stream(nodeapi: ApiServer, tmp_path: Path) -> None
 
 
 def _check_cost(server: ApiServer, folder: Path) -> None:
-    server.control.add_nodes(realistic_nodes(NODES))
+    server.load_nodes(realistic_nodes(NODES))
     write_service_account(folder, server.ca, server.tokens["flannel"], "kube-flannel")
     program = [sys.executable, first_snapshot.__file__, str(server.port), str(folder)]
     with subprocess.Popen(
