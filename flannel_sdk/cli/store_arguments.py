@@ -168,5 +168,6 @@ def _indented(text: str) -> Iterator[str]:
 
 def _help(option: StoreOption) -> str:
     has_default = option.default not in (None, "", ())
-    default = f" (default: {option.default})" if has_default else ""
+    shown = str(option.default).lower() if option.kind is bool else option.default
+    default = f" (default: {shown})" if has_default else ""
     return f"{option.help}{default}"

@@ -105,6 +105,7 @@ def test_help_shows_the_chosen_stores_options_and_no_others(
     assert "  --acme-members A,B" in out
     assert "At 100%." in out
     assert "How deep. (default: 3)" in out
+    assert "(default: false)" in out
     assert main(["daemon", "--help"]) == 0
     assert "--acme-members" not in capsys.readouterr().out
 
