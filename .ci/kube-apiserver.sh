@@ -119,6 +119,8 @@ path)
     echo "$server"
     ;;
 build)
+    # what the tests would take anyway
+    [ -z "${KUBE_APISERVER:-}" ] || exit 0
     [ ! -x "$server" ] || exit 0
     for tool in apt-get:apt dpkg-source:dpkg-dev flock:util-linux gcc:gcc; do
         command -v "${tool%:*}" >/dev/null ||
