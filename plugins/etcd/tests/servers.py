@@ -148,6 +148,11 @@ class Member:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def data(self) -> Path:
+        """Where it keeps its data."""
+        return self._folder / self.name
+
     def log(self, lines: int = 10) -> str:
         """The end of what it wrote, in all its lives."""
         path = self._folder / f"{self.name}.log"
@@ -227,7 +232,7 @@ class Member:
         setup = self._setup
         options = {
             "name": self.name,
-            "data-dir": str(self._folder / self.name),
+            "data-dir": str(self.data),
             "listen-client-urls": self.url,
             "advertise-client-urls": self.url,
             "listen-peer-urls": self.peer_url,

@@ -36,6 +36,10 @@ class NodeSource(Protocol):
         """The first page of a consistent list, or with ``rest`` the one after."""
         ...
 
+    async def newest(self) -> str:
+        """The resourceVersion that the API server has reached."""
+        ...
+
     def watch(
         self, selector: str | None, revision: str | None
     ) -> AbstractAsyncContextManager[EventBatches]:
@@ -82,6 +86,13 @@ class NodeApi:
         query = {"limit": str(PAGE_SIZE)} | _selected(selector)
         if rest:
             query["continue"] = rest
+        return await self._listed(query)
+
+    async def newest(self) -> str:
+        """See NodeSource."""
+        return (await self._listed({"limit": "1"})).revision
+
+    async def _listed(self, query: Mapping[str, str]) -> Page:
         body = await self._api.call(Request(LIST_NODES, _NODES, query, is_long=True))
         with self._decoding(LIST_NODES):
             return self._slimmer.page(body)

@@ -45,6 +45,8 @@ class Reflector:
         self._known = KnownNodes()
         self._position: str | None = None
         """The resourceVersion up to which all is known; None: list."""
+        self._is_in_doubt = False
+        """Whether the server may have been put back to before the position since."""
         self._revision = 0
         self._has_told = False
         self._healthy_since: float | None = None
@@ -72,6 +74,8 @@ class Reflector:
 
     async def _session(self) -> AsyncGenerator[Item, None]:
         """One connection's worth, or a list and one connection's."""
+        if self._is_in_doubt:
+            await self._check_position()
         if self._is_at_begin():
             try:
                 async with (
@@ -100,6 +104,17 @@ class Reflector:
 
     def _is_at_begin(self) -> bool:
         return self._position is None
+
+    async def _check_position(self) -> None:
+        """List again where the server counts from further back, as after an etcd's restore.
+
+        A watch from a position that it has not reached would tell nothing until it has.
+        """
+        position = _number(self._position)
+        if position and 0 < (newest := _number(await self._source.newest())) < position:
+            _log.info("nodes are listed again: the API server was put back to an older state")
+            self._position = None
+        self._is_in_doubt = False
 
     async def _read_initial(self, batches: EventBatches) -> list[Event]:
         """All nodes from the begin of a watch; the events after them that came with the last."""
@@ -178,6 +193,7 @@ class Reflector:
             self._backoff.reset()
             self._expired = self._refused = 0
         failure = failed.failure if isinstance(failed, CallFailed) else None
+        self._is_in_doubt |= failed is not None
         if failure is Failure.EXPIRED:
             self._position = None
             self._expired += 1
@@ -214,7 +230,7 @@ class Reflector:
         return NodeDelta(changed, removed, received_at, self._revision)
 
     def _count(self, revision: str) -> None:
-        number = int(revision) if revision.isascii() and revision.isdecimal() else 0
+        number = _number(revision)
         self._revision = max(self._revision, number) if number else self._revision + 1
 
 
@@ -223,6 +239,11 @@ def _means_pages(failed: CallFailed) -> bool:
     if failed.failure is Failure.EXPIRED:
         return False
     return failed.in_stream or failed.failure in {Failure.REFUSED, Failure.SILENT}
+
+
+def _number(revision: str | None) -> int:
+    """0 for none, or one that is no number."""
+    return int(revision) if revision and revision.isascii() and revision.isdecimal() else 0
 
 
 def _now() -> float:

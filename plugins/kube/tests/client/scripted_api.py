@@ -38,6 +38,9 @@ class ScriptedApi:
     def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answers = list(answers)
         self.asked: list[Asked] = []
+        self.reached = 10**9
+        """The revision that it says it has reached, whenever it is asked for just that."""
+        self.looked = 0
         self._tls = tls
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -82,6 +85,9 @@ class ScriptedApi:
                 await asyncio.sleep(0.005)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("limit") == "1":
+            self.looked += 1
+            return await page(revision=self.reached)(request)
         self.asked.append(
             Asked(
                 request.method,

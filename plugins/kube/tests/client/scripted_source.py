@@ -75,6 +75,16 @@ class ScriptedSource:
         self.answers = list(answers)
         self.asked: list[tuple[float, str]] = []
         self.open_watches = 0
+        self.reached: str | CallFailed = ""
+        """What it says that the API server has reached."""
+        self.looked = 0
+
+    async def newest(self) -> str:
+        self.looked += 1
+        await asyncio.sleep(0)
+        if isinstance(self.reached, CallFailed):
+            raise self.reached
+        return self.reached
 
     async def page(self, selector: str | None, rest: str) -> Page:
         answer = self._next(f"page {rest}".strip())

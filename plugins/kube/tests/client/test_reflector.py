@@ -271,6 +271,31 @@ def test_a_connection_that_is_often_cut_costs_no_list() -> None:
     assert source.questions == ["initial", "watch 10", *["watch 11"] * 20]
 
 
+def test_a_server_put_back_to_an_older_state_is_listed_again() -> None:
+    """A watch from a revision that it has not reached would tell nothing until it has."""
+    for failure in (CUT, DOWN, CallFailed(Failure.SILENT)):
+        source = ScriptedSource([START, Pause(20), failure], [[A10, bookmark(4, end=True)], HANG])
+        source.reached = "4"
+        assert _told(source) == [("=a", "=b"), ("-b",)]
+        assert source.questions == ["initial", "initial"]
+
+
+def test_a_server_is_asked_how_far_it_is_after_failures_alone() -> None:
+    source = ScriptedSource([START, Pause(20)], [Pause(20), CUT], [Pause(20)], [HANG])
+    source.reached = "10"
+    assert _told(source) == [("=a", "=b")]
+    assert source.questions == ["initial", *["watch 10"] * 3]
+    assert source.looked == 1
+
+
+def test_a_server_that_does_not_say_how_far_it_is_is_waited_for() -> None:
+    source = ScriptedSource([START, Pause(20), CUT], [[put("c", 11)], HANG])
+    source.reached = DOWN
+    assert _told(source) == [("=a", "=b")]
+    assert source.questions == ["initial"]
+    assert 100 < source.looked < 300
+
+
 def test_a_closed_client_ends_the_watch() -> None:
     source = ScriptedSource([START, Pause(1), CallFailed(Failure.CLOSED)])
     assert _told(source) == [("=a", "=b")]
