@@ -48,7 +48,7 @@ async def watch_net_conf(
             try:
                 config = await read_net_conf(path)
             except ConfigMissing:
-                version = None  # it was just replaced
+                pass  # it is just being replaced
             except ConfigError as error:
                 if str(error) != passed_over:
                     passed_over = str(error)

@@ -133,14 +133,18 @@ async def test_d21_the_condition_of_a_node_made_again_whole(fake: FakeSite) -> N
         await asyncio.wait([running])
 
 
-async def test_new_attributes_for_the_same_subnet_are_no_difference(fake: FakeSite) -> None:
+@pytest.mark.parametrize("overwritten", [{}, {f"{STEM}public-ip-overwrite": "203.0.113.5"}])
+async def test_new_attributes_for_the_same_subnet_are_no_difference(
+    fake: FakeSite, caplog: pytest.LogCaptureFixture, overwritten: dict[str, str]
+) -> None:
     """The keeper goes on with the watch that it began with the attributes of before."""
-    await fake.add("own", "10.3.1.0/24")
+    await fake.add("own", "10.3.1.0/24", annotations=overwritten)
     async with _kept(fake, vxlan()) as keeper:
         await keeper.acquire_lease(vxlan(mac="02:00:00:00:00:09"))
         await _is_quiet(fake)
         assert len(fake.client.patches) == 2
         assert keeper.status()["reacquisitions"] == 0
+    assert "somebody changed" not in caplog.text
 
 
 async def test_an_api_server_that_is_down_is_waited_out(fake: FakeSite) -> None:

@@ -313,6 +313,21 @@ async def test_our_node_made_again_with_another_pod_cidr_is_told(site: Site) -> 
     )
 
 
+async def test_the_same_end_is_told_once(fake: FakeSite) -> None:
+    await fake.add("own", "10.3.1.0/24")
+    store = fake.open()
+    lease = await store.acquire_lease(vxlan())
+    await fake.annotate("own", {f"{STEM}kube-subnet-manager": "no"})
+    async with aclosing(store.watch_lease(lease)) as watch:
+        assert isinstance(await anext(watch), LeaseGone)
+        waiting = asyncio.ensure_future(anext(watch))
+        await fake.annotate("own", {f"{STEM}other": "1"})
+        told, _ = await asyncio.wait([waiting], timeout=0.1)
+        assert not told
+        await fake.annotate("own", {f"{STEM}kube-subnet-manager": "true"})
+        assert isinstance(await waiting, LeaseHeld)
+
+
 async def test_a_restored_api_server_counts_from_an_older_revision(fake: FakeSite) -> None:
     """Whoever compares revisions would take all that it says for old."""
     await fake.add("own", "10.3.1.0/24")
