@@ -16,6 +16,8 @@ _UNTRUSTED = {
     "CERTIFICATE": "it wants a client certificate that it trusts",
     "ALERT_UNKNOWN_CA": "it wants a client certificate that it trusts",
     "handshake failed": "the TLS handshake failed",
+    # TLS 1.3: the handshake is over on this side when the server looks at the client's certificate
+    "TSI_DATA_CORRUPTED": "it wants a client certificate that it trusts",
 }
 """Words of gRPC and BoringSSL about an attempt to connect; the first that fits."""
 
