@@ -63,6 +63,17 @@ def _run_for(source: ScriptedSource, seconds: float) -> None:
     virtual_time.run(main())
 
 
+def _run_for_after(source: ScriptedSource, seconds: float) -> None:
+    """Watch for so long; there is one event at most."""
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await _take(source, 2)
+
+    virtual_time.run(main())
+
+
 def _asked_from(source: ScriptedSource) -> list[int]:
     return [stream.create.start_revision for stream in source.streams if stream.create]
 
@@ -270,6 +281,14 @@ def test_a_server_that_breaks_each_stream_at_once_is_not_hammered() -> None:
     breaking: Script = [created(), broken()]
     source = ScriptedSource(*[breaking] * 1000)
     _run_for(source, 60)
+    assert len(source.streams) < 30
+
+
+def test_a_stream_that_only_repeats_what_was_delivered_has_not_worked() -> None:
+    """It is asked for from one revision earlier on: to send that again is no progress."""
+    cut: Script = [created(900), events(put(5), at=900), broken()]
+    source = ScriptedSource(*[cut] * 100)
+    _run_for_after(source, 60)
     assert len(source.streams) < 30
 
 
