@@ -82,7 +82,8 @@ class LeaseKeeper:
         self._published = attrs
         lease = await retry(
             f"acquiring a lease from {self._store.name}",
-            lambda: self._store.acquire_lease(attrs, previous),
+            # By the time that it succeeds, others may have been asked for meanwhile.
+            lambda: self._store.acquire_lease(self._published or attrs, previous),
         )
         if lease != self._lease:
             _log.info("lease %s", " ".join(str(subnet) for subnet in lease.subnets if subnet))
@@ -205,7 +206,8 @@ class LeaseKeeper:
             _log.warning("the lease was lost (%s); acquiring it again", reason)
             self._reacquisitions += 1
             await self._pause_if_contested()
-            await self.acquire_lease(lost.attrs)
+            if self.lease is lost:
+                await self.acquire_lease(self._published or lost.attrs)
 
     def status(self) -> Mapping[str, object]:
         """JSON-ready counters."""
