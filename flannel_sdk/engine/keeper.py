@@ -60,6 +60,9 @@ class LeaseKeeper:
         self._previous = previous
         self._lease: Lease | None = None
         self._renew_at: float | None = None
+        """Unix time."""
+        self._renew_by = 0.0
+        """The same by the monotonic clock: the wall clock may be set back by days."""
         self._reacquiring = asyncio.Lock()
         self._changed = asyncio.Event()
         self._published: LeaseAttrs | None = None
@@ -99,6 +102,8 @@ class LeaseKeeper:
             # A margin as long as the lease itself would renew without a pause.
             margin = min(self._margin, (lease.expires_at - time.time()) / 2)
             self._renew_at = lease.expires_at - margin
+        if self._renew_at is not None:
+            self._renew_by = time.monotonic() + self._renew_at - time.time()
         self._changed.set()
 
     async def subnets_changed(self, known: Subnets) -> Lease:
@@ -122,7 +127,9 @@ class LeaseKeeper:
 
     def _due(self) -> float | None:
         """Seconds until the renewal; None for a reservation."""
-        return None if self._renew_at is None else self._renew_at - time.time()
+        if self._renew_at is None:
+            return None
+        return min(self._renew_at - time.time(), self._renew_by - time.monotonic())
 
     async def _sleep_until_due(self) -> None:
         while (due := self._due()) is None or due > 0:

@@ -194,6 +194,19 @@ async def test_an_older_wish_that_waited_for_the_store_does_not_replace_a_newer_
         assert state.lease.attrs == keeper.lease.attrs == newer
 
 
+async def test_a_clock_that_is_set_back_does_not_put_the_renewal_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with two_stores(ttl=3600) as (ours, _):
+        keeper = LeaseKeeper(ours, renew_margin=600)
+        await keeper.acquire_lease(attrs())
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() - 86400)
+        due = keeper._due()
+        assert due is not None
+        assert 2900 < due <= 3000
+
+
 @pytest.mark.slow
 async def test_an_unavailable_store_is_waited_out_at_each_step(
     monkeypatch: pytest.MonkeyPatch,
