@@ -99,15 +99,23 @@ async def test_put_overwrites(client: EtcdClient, key: bytes) -> None:
 
 async def test_what_a_full_etcd_refuses_is_not_there(start_etcd: StartEtcd, prefix: str) -> None:
     etcd = start_etcd(Setup(flags=("--quota-backend-bytes=1000000",)))
-    # Many at once: those under way when it becomes full are done, and were refused.
-    keys = [f"{prefix}/{n}".encode() for n in range(1000)]
+    done: set[bytes] = set()
+    refused: list[object] = []
     async with client_of(etcd.member.url, timeout=30) as client:
-        writes = (client.put_if(key, 0, b"x" * 4000) for key in keys)
-        answers = await asyncio.gather(*writes, return_exceptions=True)
+        for batch in range(20):
+            # Many at once: those under way when it becomes full are done, and were refused.
+            keys = [f"{prefix}/{batch}/{n}".encode() for n in range(1000)]
+            writes = (client.put_if(key, 0, b"x" * 4000) for key in keys)
+            answers = await asyncio.gather(*writes, return_exceptions=True)
+            for key, answer in zip(keys, answers, strict=True):
+                if isinstance(answer, Commit):
+                    done.add(key)
+                else:
+                    refused.append(answer)
+            if refused:
+                break
         async with aclosing(client.list(f"{prefix}/".encode())) as pages:
             there = {entry.key async for page in pages for entry in page.entries}
-    done = {key for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Commit)}
-    refused = [answer for answer in answers if not isinstance(answer, Commit)]
     assert refused
     assert all(isinstance(error, StoreUnavailable) and "full" in str(error) for error in refused)
     assert there == done
