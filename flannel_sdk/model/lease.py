@@ -76,6 +76,8 @@ class LeaseDelta:
     malformed: Sequence[Malformed] = ()
     received_at: float = 0.0
     """``time.monotonic()`` when its raw bytes were complete, for latency figures; 0 if unknown."""
+    cleared: Sequence[str] = ()
+    """Keys, as ``Malformed`` names them, that are gone and were no lease's."""
 
 
 @dataclass(frozen=True, slots=True)

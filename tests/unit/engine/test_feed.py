@@ -289,6 +289,16 @@ def test_malformed_entries_are_counted_and_named_once(caplog: pytest.LogCaptureF
     assert feed.status()["malformed"] == 0
 
 
+def test_a_foreign_key_is_counted_until_it_is_gone() -> None:
+    feed = LeaseFeed(CONFIG, OWN)
+    feed.apply(LeaseSnapshot([lease(1)]))
+    for number in range(3):
+        feed.apply(LeaseDelta(malformed=[Malformed(f"lock-{number}", "no key of a lease")]))
+    assert feed.status()["malformed"] == 3
+    feed.apply(LeaseDelta(cleared=["lock-0", "lock-1", "never-seen"]))
+    assert feed.status()["malformed"] == 1
+
+
 NUMBERS = st.integers(1, 6)
 LEASES = st.builds(
     lease, NUMBERS, data=st.sampled_from(["1", "2"]), revision=st.integers(0, 3)
