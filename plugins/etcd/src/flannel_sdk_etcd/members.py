@@ -49,7 +49,8 @@ class Members:
                 try:
                     await connection.connect(patience)
                 except CallFailed as error:
-                    failures[connection.endpoint] = error
+                    # Its traceback holds this frame, which would hold it and the connection.
+                    failures[connection.endpoint] = error.with_traceback(None)
                     # Who took all the time that there was may only be slow.
                     is_definite &= loop_time() - started_at < 0.9 * patience
                     self.failed(connection)

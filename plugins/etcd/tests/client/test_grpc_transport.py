@@ -1,15 +1,17 @@
 """The transport against servers and proxies on loopback: what is sent, and what is left behind."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
 from flannel_sdk_etcd.client import EtcdClient
 from flannel_sdk_etcd.endpoints import Endpoint
 from flannel_sdk_etcd.errors import OutcomeUnknown
+from flannel_sdk_etcd.grpc_channel import Channel
 from flannel_sdk_etcd.grpc_library import grpc
 from flannel_sdk_etcd.grpc_transport import GrpcConnection, GrpcTransport
 from flannel_sdk_etcd.options import EtcdOptions
@@ -399,3 +401,26 @@ def test_event_loops_one_after_another_and_side_by_side() -> None:
     for thread in threads:
         thread.join(20)
     assert errors == []
+
+
+async def test_channels_that_failed_are_gone_without_a_garbage_collection(
+    open_proxy: OpenProxy,
+) -> None:
+    async with serving(TinyServer({Method.RANGE: found})) as server:
+        proxy = await open_proxy(server.port)
+        async with client_to(proxy.url()) as client:
+            await client.get(b"k")
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(5):
+                    proxy.refuse()
+                    with suppress(StoreUnavailable, TimeoutError):
+                        async with asyncio.timeout(0.1):
+                            await client.get(b"k")
+                    proxy.heal()
+                    await client.get(b"k")
+                channels = [each for each in gc.get_objects() if isinstance(each, Channel)]
+            finally:
+                gc.enable()
+    assert len(channels) <= 2, "the present one, and one that is to be closed next"
