@@ -230,4 +230,4 @@ def _parsed(method: Method, answer: bytes) -> Message:
     try:
         return _RESPONSES[method].FromString(answer)
     except DecodeError as error:
-        raise CallFailed(Failure.REFUSED, "its answer is not etcd's") from error
+        raise CallFailed(Failure.UNANSWERED, "what came back is not etcd's") from error

@@ -126,6 +126,34 @@ async def test_around_a_restart_a_write_is_sent_once_or_not_at_all() -> None:
     assert server.asked == [Method.TXN] * 2
 
 
+@pytest.mark.parametrize("kind", ["rubbish", "too large"])
+async def test_a_write_whose_answer_cannot_be_read_may_have_been_done(kind: str) -> None:
+    async def answer(request: bytes, context: Context) -> Message:
+        return Any(type_url="a reply of another server" if kind == "rubbish" else "x" * 99)
+
+    limit = () if kind == "rubbish" else ("grpc.max_receive_message_length=50",)
+    server = TinyServer({Method.TXN: answer})
+    async with serving(server):
+        url = str(server.endpoint)
+        client = EtcdClient(EtcdOptions((url,), timeout=2, grpc_options=limit))
+        with pytest.raises(OutcomeUnknown):
+            await client.put(b"k", b"v")
+        await client.aclose()
+    assert server.asked == [Method.TXN]
+
+
+async def test_a_server_that_has_too_much_to_do_has_not_done_a_write() -> None:
+    async def refuse(request: bytes, context: Context) -> Message:
+        words = "etcdserver: too many requests"
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+
+    server = TinyServer({Method.TXN: refuse})
+    async with serving(server), client_to(str(server.endpoint)) as client:
+        with pytest.raises(StoreUnavailable, match="too many") as failed:
+            await client.put(b"k", b"v")
+    assert type(failed.value) is StoreUnavailable
+
+
 # -- what is sent ------------------------------------------------------------------
 
 
@@ -238,7 +266,7 @@ async def test_an_answer_that_is_not_etcds() -> None:
     async with serving(server), connection_to(server.endpoint) as connection:
         with pytest.raises(CallFailed, match="not etcd's") as failed:
             await connection.call(Method.RANGE, RangeRequest(), token=None, timeout=2)
-    assert failed.value.failure is Failure.REFUSED
+    assert failed.value.failure is Failure.UNANSWERED
 
 
 # -- streams -----------------------------------------------------------------------
