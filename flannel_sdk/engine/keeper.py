@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from flannel_sdk.backoff import Backoff, Trouble, retry
-from flannel_sdk.errors import LeaseLost, PermanentError, StoreUnavailable
+from flannel_sdk.errors import ConfigError, LeaseLost, PermanentError, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import (
     UNKNOWN_EXPIRY,
@@ -86,11 +86,27 @@ class LeaseKeeper:
         lease = await retry(
             f"acquiring a lease from {self._store.name}",
             # By the time that it succeeds, others may have been asked for meanwhile.
-            lambda: self._store.acquire_lease(self._published or attrs, previous),
+            lambda: self._acquire(self._published or attrs, previous),
         )
         if lease != self._lease:
             _log.info("lease %s", " ".join(str(subnet) for subnet in lease.subnets if subnet))
         self._set(lease)
+        return lease
+
+    async def _acquire(self, attrs: LeaseAttrs, previous: Subnets | None) -> Lease:
+        """One attempt. Who had a lease waits also for a configuration that somebody broke.
+
+        At the start it is an error like any other in what the user wrote; later it must not end
+        every agent of a cluster, whose data planes are fine.
+        """
+        try:
+            lease = await self._store.acquire_lease(attrs, previous)
+        except Exception as error:
+            self._last_error = str(error)
+            if isinstance(error, ConfigError) and self._lease is not None:
+                raise StoreUnavailable(str(error)) from error
+            raise
+        self._last_error = None
         return lease
 
     def _set(self, lease: Lease) -> None:

@@ -87,10 +87,10 @@ async def network(document: str | None = CONFIG) -> AsyncIterator[SubnetManager]
 
 
 @asynccontextmanager
-async def running(agent: NodeAgent) -> AsyncIterator[None]:
+async def running(agent: NodeAgent) -> AsyncIterator["asyncio.Task[None]"]:
     task = asyncio.create_task(agent.run())
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.wait([task])

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import cast
 
 import pytest
@@ -11,8 +11,16 @@ import pytest
 from flannel_sdk.agent import NodeAgent
 from flannel_sdk.agent.config_follower import restart_reason
 from flannel_sdk.errors import ConfigError, KernelRefused, PermanentError, StoreUnavailable
-from flannel_sdk.interfaces import SubnetManager, SupportsConfigWrite
-from flannel_sdk.model import ByFamily, IPAddress, Lease, LeaseAttrs, NetworkConfig, Prefix
+from flannel_sdk.interfaces import LeaseAcquirer, SubnetManager, SupportsConfigWrite
+from flannel_sdk.model import (
+    ByFamily,
+    IPAddress,
+    Lease,
+    LeaseAttrs,
+    NetworkConfig,
+    Prefix,
+    format_subnet_key,
+)
 from flannel_sdk.stores.manager import EmbeddedSubnetManager
 from flannel_sdk.testing.waiting import eventually
 from tests.unit.agent.recording import Recording, make, network, peer, running
@@ -31,6 +39,12 @@ def note(agent: NodeAgent, name: str) -> str | None:
     config = agent.status()["config"]
     assert isinstance(config, dict)
     return cast("str | None", config[name])
+
+
+def keeper_facts(agent: NodeAgent) -> Mapping[str, object]:
+    facts = agent.status()["keeper"]
+    assert isinstance(facts, Mapping)
+    return facts
 
 
 async def settled(agent: NodeAgent) -> None:
@@ -225,3 +239,53 @@ def test_which_networks_need_a_restart(old: str, new: str, subnet: str, reason: 
     configs = [NetworkConfig.parse(document(network)) for network in (old, new)]
     found = restart_reason(configs[0], configs[1], lease)
     assert found is None if reason is None else reason in str(found)
+
+
+async def break_config(store: SubnetManager) -> None:
+    assert isinstance(store, EmbeddedSubnetManager)
+    await store.storage.write(lambda table: table.put_config('{"Network": "nonsense"}'))
+
+
+async def test_a_lease_lost_while_the_configuration_is_broken_comes_back_when_it_is_mended() -> (
+    None
+):
+    backend = Recording()
+    async with network(document()) as store:
+        assert isinstance(store, EmbeddedSubnetManager)
+        agent = make(store, backend)
+        async with running(agent) as task:
+            await settled(agent)
+            key = format_subnet_key(backend.lease.subnets)
+            await break_config(store)
+            await store.storage.write(lambda table: table.delete(key))
+            await eventually(lambda: keeper_facts(agent)["reacquisitions"] == 1, "noticed")
+            await eventually(lambda: keeper_facts(agent)["last_error"] or task.done(), "tried")
+            assert not task.done(), "somebody else's mistake ended a healthy agent"
+            await put(store, document())
+            rows = await store.storage.read(lambda table: table.rows())
+            while not rows:
+                assert not task.done()
+                rows = await store.storage.read(lambda table: table.rows())
+                await asyncio.sleep(0.01)
+            assert rows[0][0] == key
+
+
+async def test_a_configuration_that_breaks_while_the_one_before_is_applied_ends_nothing() -> None:
+    class Overtaken(Recording):
+        async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> Recording:
+            if self.events.count("register") == 1:
+                await break_config(store)
+            return await super().register_network(config, leases)
+
+    backend = Overtaken()
+    async with network(document(Depth=1)) as store:
+        agent = make(store, backend)
+        async with running(agent) as task:
+            await settled(agent)
+            await put(store, document(Depth=2))
+            await eventually(lambda: keeper_facts(agent)["last_error"] or task.done(), "tried")
+            assert not task.done(), "somebody else's mistake ended a healthy agent"
+            await put(store, document(Depth=3))
+            await eventually(lambda: len(backend.configs) == 2, "the next is applied")
+            await settled(agent)
+            assert backend.configs[-1].backend_options.get("Depth") == 3
