@@ -67,6 +67,8 @@ class Recording:
             raise self.run_failures.pop(0)
         async with aclosing(peers.updates()) as updates:
             async for update in updates:
+                if self.run_failures:
+                    raise self.run_failures.pop(0)
                 if update.full:
                     self.peers.clear()
                 for gone in update.removed:

@@ -10,7 +10,13 @@ import pytest
 
 from flannel_sdk.agent import NodeAgent
 from flannel_sdk.agent.config_follower import restart_reason
-from flannel_sdk.errors import ConfigError, KernelRefused, PermanentError, StoreUnavailable
+from flannel_sdk.errors import (
+    ConfigError,
+    KernelRefused,
+    KernelUnsupported,
+    PermanentError,
+    StoreUnavailable,
+)
 from flannel_sdk.interfaces import LeaseAcquirer, SubnetManager, SupportsConfigWrite
 from flannel_sdk.model import (
     ByFamily,
@@ -289,3 +295,57 @@ async def test_a_configuration_that_breaks_while_the_one_before_is_applied_ends_
             await eventually(lambda: len(backend.configs) == 2, "the next is applied")
             await settled(agent)
             assert backend.configs[-1].backend_options.get("Depth") == 3
+
+
+async def test_a_configuration_that_the_network_cannot_run_with_is_refused_like_any_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend = Recording()
+    async with network(document(Depth=1)) as store:
+        agent = make(store, backend)
+        async with running(agent) as task:
+            await settled(agent)
+            backend.run_failures = [KernelUnsupported("no such depth", 95)]
+            await put(store, document(Depth=99))
+            await eventually(lambda: task.done() or note(agent, "refused"), "the note")
+            assert not task.done(), "somebody else's change ended a healthy agent"
+            await eventually(lambda: len(backend.configs) == 3, "back to the old one")
+            await settled(agent)
+            depths = [config.backend_options.get("Depth") for config in backend.configs]
+            assert depths == [1, 99, 1]
+            await eventually(lambda: backend.events.count("retire") == 2, "cleared away")
+            assert note(agent, "refused") == "no such depth"
+            await put(store, document(Depth=2))
+            await eventually(lambda: len(backend.configs) == 4, "the next is applied")
+            await eventually(lambda: note(agent, "refused") is None, "forgotten")
+    assert sum("no such depth" in record.message for record in caplog.records) == 1
+
+
+async def test_what_a_network_that_ran_well_cannot_go_on_with_ends_the_agent() -> None:
+    """Then it is not the changed configuration, and an older one would not help."""
+    backend = Recording()
+    async with network(document(Depth=1)) as store:
+        agent = make(store, backend)
+        async with running(agent) as task:
+            await settled(agent)
+            await put(store, document(Depth=2))
+            await eventually(lambda: "retire" in backend.events, "applied")
+            backend.run_failures = [KernelUnsupported("gone", 95)]
+            await store.acquire_lease(peer(2))
+            with pytest.raises(KernelUnsupported, match="gone"):
+                await task
+
+
+async def test_while_a_change_waits_to_be_applied_the_agent_does_not_say_that_it_runs() -> None:
+    backend = Recording()
+    async with network(document(Depth=1)) as store:
+        agent = make(store, backend)
+        async with running(agent):
+            await settled(agent)
+            backend.register_failures = [KernelRefused("busy", 16) for _ in range(100)]
+            await put(store, document(Depth=2))
+            await eventually(lambda: len(backend.register_failures) < 99, "tried")
+            assert agent.status()["state"] == "starting"
+            backend.register_failures = []
+            await put(store, document(Depth=3))
+            await settled(agent)
