@@ -36,6 +36,7 @@ _OPTIONS: ChannelOptions = (
     ("grpc.enable_retries", 0),
     # nothing is taken from the environment or from DNS TXT records
     ("grpc.enable_http_proxy", 0),
+    ("grpc.address_http_proxy_enabled_addresses", ""),
     ("grpc.service_config_disable_resolution", 1),
 )
 

@@ -172,6 +172,8 @@ async def test_each_call_wants_a_leader_and_carries_the_token_it_was_given() -> 
 async def test_the_environments_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("GRPC_ADDRESS_HTTP_PROXY", "127.0.0.1:1")
+    monkeypatch.setenv("GRPC_ADDRESS_HTTP_PROXY_ENABLED_ADDRESSES", "127.0.0.0/8,::1")
     server = TinyServer({Method.RANGE: found})
     async with serving(server):
         client = EtcdClient(EtcdOptions(host="localhost", port=server.port))
