@@ -383,6 +383,29 @@ async def test_closing_ends_what_waits_for_a_member() -> None:
             assert isinstance(await waiting, StoreUnavailable)
 
 
+class Refusing(Member):
+    """A member that works once, and from then on takes 300 ms to refuse a connection."""
+
+    async def connect(self, timeout: float) -> None:
+        self.connected += 1
+        if self.connected > 1:
+            await asyncio.sleep(min(timeout, 0.3))
+            late = timeout < 0.3
+            detail = "no answer came in time" if late else "Connection refused"
+            raise CallFailed(Failure.NOT_CONNECTED, detail)
+
+
+@in_virtual_time
+async def test_a_last_attempt_without_time_does_not_hide_why_the_others_failed() -> None:
+    only = Refusing(member(1).endpoint, steps=deque([FOUND]))
+    async with client_of(only, timeout=1.5) as client:
+        await client.get(b"k")
+        said = {str(await failure(client.get(b"k"))) for _ in range(100)}
+    assert only.connected > 200, "each has some attempts"
+    assert len(said) == 1, said
+    assert "Connection refused" in said.pop()
+
+
 @pytest.mark.parametrize("connects", [[None], [HANG]])
 @in_virtual_time
 async def test_a_call_can_be_cancelled_while_it_waits(connects: list[float | None]) -> None:

@@ -243,7 +243,10 @@ async def test_a_port_that_never_answers_takes_the_time_it_is_given(
             with pytest.raises(CallFailed) as failed:
                 await connection.connect(0.3)
             assert 0.25 < time.monotonic() - started < 0.6
+            with pytest.raises(CallFailed) as again:
+                await connection.connect(0.1)
         assert failed.value.failure is Failure.NOT_CONNECTED
+        assert failed.value.detail == again.value.detail, "else the log says it again and again"
 
 
 async def test_a_name_that_is_none() -> None:
