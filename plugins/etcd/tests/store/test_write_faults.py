@@ -228,6 +228,27 @@ async def test_cancelled_at_any_request(case: Case, when: str, fault: Fault | No
 
 
 @each_case
+async def test_closed_at_any_request(case: Case) -> None:
+    count = len(await requests_of(case))
+    for number in range(count):
+        world, act = case()
+        closing: list[asyncio.Task[None]] = []
+
+        def close(world: World = world, closing: list[asyncio.Task[None]] = closing) -> None:
+            closing.append(asyncio.create_task(world.store.aclose()))
+
+        world.client.before[number] = close
+        async with no_task_left():
+            await asyncio.gather(act(), return_exceptions=True)
+            await asyncio.gather(*closing)
+        assert len(closing) == 1
+        world.check_unused()
+        world.check_theirs()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await act()
+
+
+@each_case
 async def test_cancelled_again_while_cleaning_up(case: Case) -> None:
     count = len(await requests_of(case))
     for number in range(count):
