@@ -163,3 +163,13 @@ def test_the_last_of_an_options_names_counts(kept_store: str) -> None:
     assert opened(*words, *other)["members"] == ("b",)
     assert opened(*words, *other, "--store-option", "members=c")["members"] == ("c",)
     assert opened(*words, *other, "--acme-members", "d")["members"] == ("d",)
+
+
+def test_a_lab_says_that_it_takes_no_flags_of_a_store(
+    kept_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["lab", "up", "--store", kept_store, "--acme-password", PASSWORD]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "no such option: --acme-password (a store's options are given as --store-option" in err
+    assert PASSWORD not in err
