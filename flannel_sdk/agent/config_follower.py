@@ -112,7 +112,7 @@ class ConfigFollower:
     def refuse(self, config: NetworkConfig, error: PermanentError) -> None:
         """The backend cannot work with ``config``: the applied one stays until it changes again."""
         self._refused = config
-        self._note(refused=str(error))
+        self._note(refused=str(error).removesuffix("."))
 
     def status(self) -> Mapping[str, object]:
         """JSON-ready: why the newest configuration is not applied, under one of two names."""

@@ -136,7 +136,7 @@ async def test_what_the_backend_cannot_use_changes_nothing_and_is_said_once(
         agent = make(store, backend)
         async with running(agent):
             await settled(agent)
-            backend.register_failures = [ConfigError("Backend.Depth", "Depth is too deep")]
+            backend.register_failures = [ConfigError("Backend.Depth", "Depth is too deep.")]
             await put(store, document(Depth=99))
             await eventually(lambda: note(agent, "refused") == "Depth is too deep", "the note")
             await settled(agent)
@@ -145,7 +145,9 @@ async def test_what_the_backend_cannot_use_changes_nothing_and_is_said_once(
             await eventually(lambda: len(backend.configs) == 3, "the next is tried")
             assert note(agent, "refused") is None
             await settled(agent)
-    assert sum("too deep" in record.message for record in caplog.records) == 1
+    said = [record.message for record in caplog.records if "too deep" in record.message]
+    assert len(said) == 1
+    assert "too deep; going on" in said[0]
 
 
 async def test_what_is_no_configuration_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
