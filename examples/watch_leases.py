@@ -10,11 +10,13 @@ comes back, or has forgotten the history, is no reason to end.
 import argparse
 import asyncio
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing, suppress
 
 from flannel_sdk_etcd import EtcdOptions, EtcdSubnetManager
 
+from flannel_sdk.errors import FlannelError
 from flannel_sdk.model import Lease, LeaseSnapshot, Subnets
 
 
@@ -65,12 +67,15 @@ def main() -> None:
     parser.add_argument("--prefix", default="/coreos.com/network", metavar="KEY")
     parser.add_argument("--environ", action="store_true", help="read FLANNELD_ETCD_*")
     args = parser.parse_args()
-    if args.environ:
-        options = EtcdOptions.from_environ(os.environ)
-    else:
-        options = EtcdOptions(endpoints=tuple(args.endpoints.split(",")), prefix=args.prefix)
-    with suppress(KeyboardInterrupt):
-        asyncio.run(watch(options))
+    try:
+        if args.environ:
+            options = EtcdOptions.from_environ(os.environ)
+        else:
+            options = EtcdOptions(endpoints=tuple(args.endpoints.split(",")), prefix=args.prefix)
+        with suppress(KeyboardInterrupt):
+            asyncio.run(watch(options))
+    except FlannelError as error:  # one that waiting does not heal: a wrong password, say
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
