@@ -34,7 +34,7 @@ test: $(VENV)/.installed-test need-ip need-etcd ## all tests (run as root for al
 	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(VENV)/.installed-test ## the tests that need no root, no etcd server and no time
-	$(BIN)/python -m pytest -m "not root and not slow and not server" $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not root and not slow and not server" $(ARGS)
 
 check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the import contracts
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the impor
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed need-ip need-etcd ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
+bench: $(VENV)/.installed-test need-ip need-etcd ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 kube-apiserver: ## build Kubernetes API servers for the tests, once (Debian 12; 15 minutes, kept in ~/.cache)

@@ -13,6 +13,7 @@ forgotten the history, is no reason to end.
 import argparse
 import asyncio
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -95,8 +96,8 @@ def main() -> None:
         else:
             store = etcd_store(args.endpoints, args.prefix, environ=args.environ)
         asyncio.run(watch(store))
-    except FlannelError as error:
-        raise SystemExit(str(error)) from None
+    except FlannelError as error:  # one that waiting does not heal: a wrong password, say
+        sys.exit(str(error))
     except KeyboardInterrupt:
         pass
 

@@ -63,8 +63,8 @@ class Complaint:
             return
         self._said[text] = now
         self._is_open = True
-        message = "%s: %s; trying again in %.1f s"
-        self._log.warning(message, self._doing, text, delay, exc_info=defect)
+        when = f"in {delay:.1f} s" if delay >= 0.05 else "at once"
+        self._log.warning("%s: %s; trying again %s", self._doing, text, when, exc_info=defect)
 
     def healed(self) -> None:
         """Log once that it works again, if a failure was logged."""

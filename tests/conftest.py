@@ -15,7 +15,7 @@ import pytest_asyncio
 from flannel_sdk.testing import namespaces
 from flannel_sdk.testing.namespaces import Namespace
 
-_GRACE = 2.0
+_GRACE = 10.0
 """Seconds that a thread or a child has to end after its test."""
 
 

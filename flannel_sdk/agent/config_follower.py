@@ -45,8 +45,10 @@ class ConfigFollower:
         self._refused: NetworkConfig | None = None
         self._changed = asyncio.Event()
         self._problem: dict[str, str | None] = {"restart_needed": None, "refused": None}
+        self._before: NetworkConfig | None = None
+        """What was last seen to work, as long as the applied one has not been."""
         self.applied = applied
-        """What the data plane is registered with."""
+        """What the data plane is registered with, or going back to."""
 
     async def run(self) -> None:
         """Watch until cancelled; whatever the watch fails with, the agent goes on as it is.
@@ -88,12 +90,29 @@ class ConfigFollower:
         """The network is registered with ``config``."""
         if config != self.applied:
             _log.info("the changed network configuration is applied")
+            self._before = self._before or self.applied
         self.applied = config
+
+    def works(self) -> None:
+        """The applied configuration serves all peers: what fails from now on is not its fault."""
+        self._before = None
+
+    def go_back(self, error: PermanentError) -> bool:
+        """The network cannot run with the applied configuration: choose the one before again.
+
+        False where it is not a changed one that has still to be seen to work.
+        """
+        if self._before is None:
+            return False
+        failed, self.applied, self._before = self.applied, self._before, None
+        self.refuse(failed, error)
+        self._changed.set()
+        return True
 
     def refuse(self, config: NetworkConfig, error: PermanentError) -> None:
         """The backend cannot work with ``config``: the applied one stays until it changes again."""
         self._refused = config
-        self._note(refused=str(error))
+        self._note(refused=str(error).removesuffix("."))
 
     def status(self) -> Mapping[str, object]:
         """JSON-ready: why the newest configuration is not applied, under one of two names."""

@@ -78,6 +78,8 @@ class NodeAgent:
         self._predecessors: list[Network] = []
         """Registered with configurations that are applied no more, and not yet cleared away."""
         self._failures = 0
+        self._serving = False
+        """Whether ``feed`` is fed: not while a network is registered again."""
 
     async def run(self) -> None:
         """Serve until cancelled; the data plane stays as it is then.
@@ -130,8 +132,12 @@ class NodeAgent:
             tasks.create_task(keeper.run(), name="lease keeper")
             tasks.create_task(follower.run(), name="configuration watch")
             while True:
+                served = follower.applied
                 await self._serve_network(network, follower, keeper)
-                network = await self._register_newest(backend, follower, keeper)
+                self._serving = False
+                before, network = network, await self._register_newest(backend, follower, keeper)
+                if follower.applied != served:
+                    self._predecessors.append(before)
 
     async def _find_interface(
         self, config: NetworkConfig, wanted: InterfaceRequest
@@ -177,7 +183,7 @@ class NodeAgent:
     ) -> Network:
         """Register with the newest configuration that can be applied, however often it changes."""
         while True:
-            before, config = self._network, follower.choose(keeper.lease)
+            config = follower.choose(keeper.lease)
             try:
                 network = await _unless(
                     follower.wait_chosen(keeper.lease, other_than=config),
@@ -190,8 +196,6 @@ class NodeAgent:
                 continue
             if network is None:
                 continue
-            if before is not None and config != follower.applied:
-                self._predecessors.append(before)
             follower.apply(config)
             return network
 
@@ -213,14 +217,15 @@ class NodeAgent:
         """
         config = follower.applied
         feed = self._feed = LeaseFeed(config, network.lease)
+        self._serving = True
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._follow(feed), name="lease watch")
             publishing = tasks.create_task(self._publish(network, config), name="subnet file")
             # Whoever reads subnet.env because we say "running" should not find an old one.
             await asyncio.wait([publishing], timeout=_PUBLISH_SECONDS)
-            running = tasks.create_task(self._run_network(network, feed), name="network")
+            running = tasks.create_task(self._run_network(network, feed, follower), name="network")
             converging = tasks.create_task(
-                self._note_convergence(feed, network), name="convergence"
+                self._note_convergence(feed, network, follower), name="convergence"
             )
             await _unless(
                 follower.wait_chosen(keeper.lease, other_than=config),
@@ -229,8 +234,11 @@ class NodeAgent:
             for task in (watching, running, publishing, converging):
                 task.cancel()
 
-    async def _note_convergence(self, feed: LeaseFeed, network: Network) -> None:
+    async def _note_convergence(
+        self, feed: LeaseFeed, network: Network, follower: ConfigFollower
+    ) -> None:
         await feed.wait_converged()
+        follower.works()
         self._converged.set()
         while self._predecessors:
             predecessor: object = self._predecessors[0]
@@ -257,7 +265,9 @@ class NodeAgent:
             except Exception as error:  # also a store's defect, which must not end the agent
                 await trouble.wait_out(error)
 
-    async def _run_network(self, network: Network, feed: LeaseFeed) -> None:
+    async def _run_network(
+        self, network: Network, feed: LeaseFeed, follower: ConfigFollower
+    ) -> None:
         trouble = Trouble(_log, "the data plane stopped")
         while True:
             started = time.monotonic()
@@ -265,7 +275,9 @@ class NodeAgent:
             try:
                 await network.run(feed)
                 problem = RetryableError("the backend ended by itself")
-            except PermanentError:
+            except PermanentError as error:
+                if follower.go_back(error):
+                    return
                 raise
             except Exception as error:  # also a plugin's defect, which must not end the agent
                 problem = error
@@ -289,8 +301,9 @@ class NodeAgent:
         network, feed, keeper = self._network, self._feed, self._keeper
         follower = self._follower
         plane: object = network
+        settled = self._serving and feed is not None and feed.settled
         return {
-            "state": "running" if feed is not None and feed.settled else "starting",
+            "state": "running" if settled else "starting",
             "store": self._store.name,
             "backend": follower.applied.backend_type if follower else None,
             "config": follower.status() if follower else None,

@@ -134,7 +134,11 @@ def _unwanted(words: Sequence[str], args: argparse.Namespace) -> str:
     if not flags:
         return f"{len(words)} more arguments than it takes; see --help"
     store = getattr(args, "store", None)
-    hint = f" (the store is {store}; another one's flags need its --store)" if store else ""
+    hint = ""
+    if hasattr(args, "installed_store"):
+        hint = f" (the store is {store}; another one's flags need its --store)"
+    elif store is not None:
+        hint = " (a store's options are given as --store-option KEY=VALUE here)"
     return f"no such option: {', '.join(flags)}{hint}; see --help"
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 
+from flannel_sdk.cli.store_arguments import add_store_option_file
+
 _EPILOG = """\
 Each node is a network namespace flannel-lab-N with a daemon of its own and one pod, the namespace
 flannel-lab-N-pod. With --store etcd and no endpoints an etcd server runs in flannel-lab-router.
@@ -89,3 +91,4 @@ def _add_spec(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="an option of the store, repeatable",
     )
+    add_store_option_file(parser)

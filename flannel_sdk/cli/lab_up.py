@@ -8,7 +8,7 @@ import time
 from collections.abc import Coroutine
 
 from flannel_sdk.cli.lab_print import duration, print_nodes, progress, verdict
-from flannel_sdk.cli.store_arguments import store_values
+from flannel_sdk.cli.store_arguments import given_values
 from flannel_sdk.lab import Families, Lab, LabNames, LabSpec
 from flannel_sdk.lab.cleanup import clean_up
 from flannel_sdk.lab.reports import report_nodes
@@ -46,7 +46,7 @@ def spec_from(args: argparse.Namespace) -> LabSpec:
         subnets=args.subnets,
         families=Families(args.families),
         store=args.store,
-        store_options=store_values(args.store_option),
+        store_options=given_values(args),
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from textwrap import wrap
 
 from flannel_sdk.agent.installed_store import (
@@ -46,6 +47,19 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
         const="true",
         metavar="BOOL",
         help=f"flanneld's way to say --store {KUBE_STORE}",
+    )
+    add_store_option_file(parser)
+
+
+def add_store_option_file(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--store-option-file``."""
+    parser.add_argument(
+        "--store-option-file",
+        action="append",
+        default=[],
+        metavar="KEY=FILE",
+        help="an option of the store whose value is in a file, repeatable: for passwords, since"
+        " anybody may see the command line",
     )
 
 
@@ -93,10 +107,10 @@ def open_chosen_store(
 
     A flag goes before a ``--store-option``, and either before a variable of ``environ``.
     """
-    values = dict(store_values(args.store_option))
+    values = given_values(args)
     for name, text in vars(args).items():
         if name.startswith(_DESTINATION) and text is not None:
-            values[name.removeprefix(_DESTINATION)] = text
+            _put_last(values, name.removeprefix(_DESTINATION), text)
     store: InstalledStore = args.installed_store
     told = environment_values(store.options(), values, environ)
     values.update((name, value.text) for name, value in told.items())
@@ -104,16 +118,41 @@ def open_chosen_store(
         return store.open(values)
 
 
-def store_values(pairs: Sequence[str]) -> Mapping[str, str]:
+def given_values(args: argparse.Namespace) -> dict[str, str]:
+    """What ``--store-option`` gives, then what is in the files of ``--store-option-file``.
+
+    ConfigError where one has no =, or a file cannot be read.
+    """
+    values = dict(store_values(args.store_option))
+    for key, path in store_values(args.store_option_file, "store-option-file").items():
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ConfigError(
+                "store-option-file", f"the file of {key}, {path}, cannot be read: {reason}"
+            ) from error
+        _put_last(values, key, text.removesuffix("\n").removesuffix("\r"))
+    return values
+
+
+def _put_last(values: dict[str, str], key: str, text: str) -> None:
+    """An option may have several names, and the last of them counts."""
+    values.pop(key, None)
+    values[key] = text
+
+
+def store_values(pairs: Sequence[str], flag: str = "store-option") -> Mapping[str, str]:
     """The ``KEY=VALUE`` texts as a mapping; the last of equal keys wins. ConfigError without =."""
-    values = {}
+    values: dict[str, str] = {}
     for number, pair in enumerate(pairs, start=1):
         key, equals, value = pair.partition("=")
         if not equals or not key:
             # Not shown: it may be a password whose key was forgotten.
             which = f" (number {number} is not)" if len(pairs) > 1 else ""
-            raise ConfigError("store-option", f"each --store-option has to be KEY=VALUE{which}")
-        values[key] = value
+            kind = "FILE" if flag == "store-option-file" else "VALUE"
+            raise ConfigError(flag, f"each --{flag} has to be KEY={kind}{which}")
+        _put_last(values, key, value)
     return values
 
 

@@ -1,10 +1,13 @@
 """Which of the leases that others publish are believed: one bad entry harms only itself."""
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flannel_sdk.model import Family, Lease, NetworkConfig, Prefix, Subnets
 from flannel_sdk.model.peer_checks import PeerChecks
+
+_MOST_COMPARED = 64
+"""Leases out of the ordinary up to which a change is compared with each; all are judged beyond."""
 
 
 class Admission:
@@ -25,8 +28,9 @@ class Admission:
         self._accepted: dict[Subnets, Lease] = {}
         self._claims: dict[Prefix, Subnets] = {}
         self._irregular: set[Subnets] = set()
-        self._overlapping = False
-        """Whether a lease is refused for a rival's sake, and waits for it to go."""
+        """Those accepted with another length than the pool's."""
+        self._waiting: set[Subnets] = set()
+        """Those refused for a rival's sake, until it goes."""
         self.refused: dict[Subnets, str] = {}
         """Why each refused lease is refused, as a phrase."""
 
@@ -39,12 +43,12 @@ class Admission:
         self, changed: Sequence[Lease], removed: Sequence[Subnets]
     ) -> tuple[Mapping[Subnets, Lease], Iterable[Subnets]]:
         """Take in a delta; gives the leases accepted by it, and the peers that it ends."""
-        # Who is refused for itself, and not for a rival, changes nothing for the others.
-        simple = not self._irregular and not self._overlapping
+        simple = True
         ended = list(removed)
         for subnets in removed:
             # What we hold stays ours to claim until the network is registered with another lease.
             if self._known.pop(subnets, None) is not None and subnets != self._own:
+                simple = simple and not self._is_awaited(subnets)
                 self._forget(subnets)
         self._known.update((lease.subnets, lease) for lease in changed)
         accepted = {}
@@ -54,13 +58,17 @@ class Admission:
             if subnets == self._own:
                 continue
             if (reason := self._checks.problem(lease)) is not None:
+                if self._is_awaited(subnets):
+                    simple = False
+                    break
                 self._forget(subnets)
                 self.refused[subnets] = reason
                 ended.append(subnets)
-            elif self._claim(subnets):
+            elif subnets in self._accepted:
+                self._accepted[subnets] = accepted[subnets] = lease
+            elif self._claim(subnets) and not self._overlaps_any(subnets, self._irregular):
                 self.refused.pop(subnets, None)
-                if subnets not in self._accepted:
-                    newcomers.append(subnets)
+                newcomers.append(subnets)
                 self._accepted[subnets] = accepted[subnets] = lease
             else:
                 simple = False
@@ -73,9 +81,28 @@ class Admission:
         after = self._judge_all()
         return after, (before | set(ended)) - after.keys()
 
+    def _is_awaited(self, subnets: Subnets) -> bool:
+        """Whether another lease may be accepted when this one, which is accepted, goes."""
+        return subnets in self._accepted and self._overlaps_any(subnets, self._waiting)
+
+    def _overlaps_any(self, subnets: Subnets, others: Collection[Subnets]) -> bool:
+        """True also where there are too many ``others`` to look at each."""
+        return bool(others) and (
+            len(others) > _MOST_COMPARED
+            or any(
+                mine.overlaps(theirs)
+                for family, _ in self._lengths
+                if (mine := subnets.get(family)) is not None
+                for other in others
+                if (theirs := other.get(family)) is not None
+            )
+        )
+
     def _forget(self, subnets: Subnets) -> None:
         self._accepted.pop(subnets, None)
         self.refused.pop(subnets, None)
+        self._irregular.discard(subnets)
+        self._waiting.discard(subnets)
         for _, prefix in subnets.items_by_family():
             if self._claims.get(prefix) == subnets:
                 del self._claims[prefix]
@@ -95,8 +122,8 @@ class Admission:
 
     def _judge_all(self) -> Mapping[Subnets, Lease]:
         before = self._accepted
-        self._accepted, self.refused, self._irregular = {}, {}, set()
-        self._overlapping = False
+        self._accepted, self.refused = {}, {}
+        self._irregular, self._waiting = set(), set()
         self._claims = {prefix: self._own for _, prefix in self._own.items_by_family()}
         problem, own = self._checks.problem, self._own
         accepted = self._accepted
@@ -150,7 +177,7 @@ class Admission:
             )
             if rival is not None:
                 del self._accepted[lease.subnets]
-                self._overlapping = True
+                self._waiting.add(lease.subnets)
                 self.refused[lease.subnets] = f"its subnet overlaps the lease of {rival}"
                 continue
             for ranges, prefix in wanted:

@@ -150,7 +150,7 @@ class LeaseFeed:
     def _forget_malformed(self, delta: LeaseDelta) -> None:
         for subnets in [*delta.removed, *(lease.subnets for lease in delta.changed)]:
             self._malformed.pop(format_subnet_key(subnets), None)
-        for key in delta.healed:
+        for key in delta.cleared:
             self._malformed.pop(key, None)
 
     def _note_malformed(self, entries: Iterable[Malformed]) -> None:

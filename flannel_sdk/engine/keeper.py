@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from flannel_sdk.backoff import Backoff, Trouble, retry
-from flannel_sdk.errors import LeaseLost, PermanentError, StoreUnavailable
+from flannel_sdk.errors import ConfigError, LeaseLost, PermanentError, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import (
     UNKNOWN_EXPIRY,
@@ -60,6 +60,9 @@ class LeaseKeeper:
         self._previous = previous
         self._lease: Lease | None = None
         self._renew_at: float | None = None
+        """Unix time."""
+        self._renew_by = 0.0
+        """The same by the monotonic clock: the wall clock may be set back by days."""
         self._reacquiring = asyncio.Lock()
         self._changed = asyncio.Event()
         self._published: LeaseAttrs | None = None
@@ -82,11 +85,28 @@ class LeaseKeeper:
         self._published = attrs
         lease = await retry(
             f"acquiring a lease from {self._store.name}",
-            lambda: self._store.acquire_lease(attrs, previous),
+            # By the time that it succeeds, others may have been asked for meanwhile.
+            lambda: self._acquire(self._published or attrs, previous),
         )
         if lease != self._lease:
             _log.info("lease %s", " ".join(str(subnet) for subnet in lease.subnets if subnet))
         self._set(lease)
+        return lease
+
+    async def _acquire(self, attrs: LeaseAttrs, previous: Subnets | None) -> Lease:
+        """One attempt. Who had a lease waits also for a configuration that somebody broke.
+
+        At the start it is an error like any other in what the user wrote; later it must not end
+        every agent of a cluster, whose data planes are fine.
+        """
+        try:
+            lease = await self._store.acquire_lease(attrs, previous)
+        except Exception as error:
+            self._last_error = str(error)
+            if isinstance(error, ConfigError) and self._lease is not None:
+                raise StoreUnavailable(str(error)) from error
+            raise
+        self._last_error = None
         return lease
 
     def _set(self, lease: Lease) -> None:
@@ -98,6 +118,8 @@ class LeaseKeeper:
             # A margin as long as the lease itself would renew without a pause.
             margin = min(self._margin, (lease.expires_at - time.time()) / 2)
             self._renew_at = lease.expires_at - margin
+        if self._renew_at is not None:
+            self._renew_by = time.monotonic() + self._renew_at - time.time()
         self._changed.set()
 
     async def subnets_changed(self, known: Subnets) -> Lease:
@@ -121,7 +143,9 @@ class LeaseKeeper:
 
     def _due(self) -> float | None:
         """Seconds until the renewal; None for a reservation."""
-        return None if self._renew_at is None else self._renew_at - time.time()
+        if self._renew_at is None:
+            return None
+        return min(self._renew_at - time.time(), self._renew_by - time.monotonic())
 
     async def _sleep_until_due(self) -> None:
         while (due := self._due()) is None or due > 0:
@@ -205,7 +229,8 @@ class LeaseKeeper:
             _log.warning("the lease was lost (%s); acquiring it again", reason)
             self._reacquisitions += 1
             await self._pause_if_contested()
-            await self.acquire_lease(lost.attrs)
+            if self.lease is lost:
+                await self.acquire_lease(self._published or lost.attrs)
 
     def status(self) -> Mapping[str, object]:
         """JSON-ready counters."""

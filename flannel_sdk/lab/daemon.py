@@ -10,6 +10,7 @@ from flannel_sdk.lab.errors import LabError
 from flannel_sdk.lab.names import UNDERLAY_LINK
 from flannel_sdk.lab.node_files import NodeFiles, SubnetFile
 from flannel_sdk.lab.processes import ProcessId, spawn_detached
+from flannel_sdk.lab.secret_files import secret_file
 from flannel_sdk.lab.spec import LabSpec
 from flannel_sdk.lab.status_client import ask_daemon
 
@@ -35,11 +36,19 @@ def flannel_sdk_daemon(spec: LabSpec, files: NodeFiles) -> Sequence[str]:
     return [
         *(sys.executable, "-P", "-m", "flannel_sdk.cli", "daemon"),
         *("--store", spec.store),
-        *(word for key in options for word in ("--store-option", f"{key}={options[key]}")),
+        *(word for key in options for word in _option_words(key, options[key], files.lab)),
         *("--iface", UNDERLAY_LINK),
         *("--subnet-file", str(files.subnet_file)),
         *("--status-socket", str(files.status_socket)),
     ]
+
+
+def _option_words(key: str, text: str, directory: Path) -> tuple[str, str]:
+    """Anybody may list the command lines of a machine's processes: a secret is in its file."""
+    secret = secret_file(directory, key)
+    if secret.exists():
+        return "--store-option-file", f"{key}={secret}"
+    return "--store-option", f"{key}={text}"
 
 
 def spawn_daemon(argv: Sequence[str], netns: str, files: NodeFiles) -> "subprocess.Popen[bytes]":

@@ -24,6 +24,7 @@ from flannel_sdk.lab.names import LabNames, netns_path
 from flannel_sdk.lab.node_files import NodeFiles, SubnetFile
 from flannel_sdk.lab.ping import DEFAULT_PACKET_BYTES, Matrix, Pod, ping_all
 from flannel_sdk.lab.processes import ProcessId, terminate
+from flannel_sdk.lab.secret_files import read_secrets, write_secrets
 from flannel_sdk.lab.spec import LabSpec
 from flannel_sdk.lab.state import (
     LabState,
@@ -33,7 +34,13 @@ from flannel_sdk.lab.state import (
     load_state,
     save_state,
 )
-from flannel_sdk.lab.store import StoreServer, planned_server, put_network_config, shown_options
+from flannel_sdk.lab.store import (
+    StoreServer,
+    planned_server,
+    put_network_config,
+    secret_options,
+    shown_options,
+)
 from flannel_sdk.lab.topology import attach_pod, make_nodes, make_underlay, remove_namespaces
 from flannel_sdk.task_groups import single_error
 
@@ -107,6 +114,8 @@ class Lab:
         state = load_state(directory, instance)
         if state is None:
             raise LabError(f"no lab is up in {directory}: flannel-sdk lab up makes one")
+        options = {**state.spec.store_options, **read_secrets(directory)}
+        state.spec = replace(state.spec, store_options=options)
         return cls(names, directory, state, command)
 
     async def down(self) -> Removed:
@@ -254,6 +263,7 @@ class Lab:
             self.state.spec = replace(self.spec, store_options=server.options)
             self._shown_options = None
             self.state.server = ServerRecord(list(server.argv))
+        write_secrets(self.directory, secret_options(self.spec))
         progress(f"wiring {self.spec.nodes} nodes")
         await make_underlay(self.names, self.spec)
         if server is not None:

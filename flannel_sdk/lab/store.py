@@ -33,6 +33,13 @@ def shown_options(spec: LabSpec) -> dict[str, str]:
     return find_store(spec.store).without_secrets(spec.store_options)
 
 
+def secret_options(spec: LabSpec) -> dict[str, str]:
+    """The others, with ``_`` for ``-`` in their names."""
+    shown = shown_options(spec)
+    hidden = {key: text for key, text in spec.store_options.items() if key not in shown}
+    return {key.replace("-", "_"): text for key, text in hidden.items()}
+
+
 def server_log(directory: Path) -> Path:
     """What the store's server printed, over all its runs."""
     return directory / "store" / "server.log"

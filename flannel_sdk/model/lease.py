@@ -76,9 +76,11 @@ class LeaseDelta:
     malformed: Sequence[Malformed] = ()
     received_at: float = 0.0
     """``time.monotonic()`` when its raw bytes were complete, for latency figures; 0 if unknown."""
-    healed: Sequence[str] = ()
-    """Keys of entries that were malformed and are not any more, where a store's keys say other
-    things than ``format_subnet_key``; entries in ``changed`` and ``removed`` need no mention."""
+    cleared: Sequence[str] = ()
+    """Keys, as ``Malformed`` names them, of entries that are malformed no more: gone, or healed.
+
+    What ``changed`` and ``removed`` say needs no mention, where keys are ``format_subnet_key``'s.
+    """
 
 
 @dataclass(frozen=True, slots=True)

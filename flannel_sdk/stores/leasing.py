@@ -118,17 +118,20 @@ def delta(table: Reader, since: int) -> LeaseDelta | LeaseSnapshot:
     now = time.time()
     present: list[Row] = []
     removed: list[Subnets] = []
+    cleared: list[str] = []
     for key in changes.keys:
         row = table.row(key)
         if row is not None and not _is_over(row, now):
             present.append(row)
+        elif subnets := _subnets(key):
+            removed += subnets
         else:
-            removed.extend(_subnets(key))
+            cleared.append(key)
     received_at = time.monotonic()
     leases, malformed = decode_entries(present)
     for entry in malformed:
         removed.extend(_subnets(entry.key))
-    return LeaseDelta(leases, removed, changes.revision, malformed, received_at)
+    return LeaseDelta(leases, removed, changes.revision, malformed, received_at, cleared)
 
 
 def _own_leases(table: Reader, attrs: LeaseAttrs) -> list[Lease]:

@@ -129,4 +129,4 @@ class EmbeddedSubnetManager:
 
 
 def _says_something(item: LeaseDelta) -> bool:
-    return bool(item.changed or item.removed or item.malformed)
+    return bool(item.changed or item.removed or item.malformed or item.cleared)

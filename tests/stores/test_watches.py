@@ -162,6 +162,9 @@ async def test_d2_a_malformed_entry_hides_only_itself(store: EmbeddedSubnetManag
         assert list(broken.removed) == [lease.subnets]
         await put(store, "10.3.60.0-24", encode_attrs(node(3)))
         assert [one.attrs for one in (await delta(items)).changed] == [node(3)]
+        await store.storage.write(lambda table: table.delete("notes"))
+        gone = await delta(items)
+        assert (list(gone.cleared), list(gone.removed)) == (["notes"], [])
 
 
 async def test_our_own_lease_is_watched(store: EmbeddedSubnetManager) -> None:

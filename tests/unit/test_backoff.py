@@ -11,6 +11,11 @@ from flannel_sdk.errors import StoreUnavailable
 DOWN = StoreUnavailable("the store is down.")
 
 
+def test_no_delay_is_called_that(caplog: pytest.LogCaptureFixture) -> None:
+    Complaint(logging.getLogger("test"), "watching").failed(DOWN, 0.0)
+    assert caplog.messages == ["watching: the store is down; trying again at once"]
+
+
 def test_delays_double_to_the_limit_and_start_again_after_a_success() -> None:
     delays = Backoff(first=1.0, limit=4.0)
     for longest in (1.0, 2.0, 4.0, 4.0):

@@ -198,7 +198,7 @@ class Control:
     def _range(self, body: Json) -> list[Stored]:
         return [
             Stored(
-                base64.b64decode(str(entry["key"])).decode(),
+                base64.b64decode(str(entry["key"])).decode(errors="backslashreplace"),
                 base64.b64decode(str(entry.get("value", ""))).decode(errors="replace"),
                 _integer(entry["mod_revision"]),
                 _integer(entry.get("lease", 0)),

@@ -24,7 +24,7 @@ from flannel_sdk.testing.waiting import eventually
 from plugins.etcd.tests.control import Control, Refused, Stored
 from plugins.etcd.tests.servers import Cluster
 
-CONFIG = '{"Network":"10.3.0.0/16","Backend":{"Type":"vxlan"}}'
+CONFIG = '{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}'
 PATIENCE = 20.0
 """Seconds within which everything has to be well again after a fault."""
 

@@ -53,7 +53,8 @@ def version(server: Path | None = None) -> tuple[int, int, int]:
 
 
 @functools.cache
-def _knows(server: Path, flag: str) -> bool:
+def knows(server: Path, flag: str) -> bool:
+    """Whether a program has a flag: they come and go with versions."""
     return flag in _output(server, "--help")
 
 
@@ -251,7 +252,7 @@ class Member:
             options |= {"cert-file": str(setup.tls.cert), "key-file": str(setup.tls.key)}
         if setup.client_ca:
             options |= {"client-cert-auth": "true", "trusted-ca-file": str(setup.client_ca)}
-        if _knows(setup.server, "--unsafe-no-fsync"):
+        if knows(setup.server, "--unsafe-no-fsync"):
             options["unsafe-no-fsync"] = "true"
         return [str(setup.server), *(f"--{k}={v}" for k, v in options.items()), *setup.flags]
 

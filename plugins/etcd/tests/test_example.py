@@ -56,3 +56,12 @@ async def test_it_prints_leases_as_they_come_and_go(
         if child.returncode is None:
             child.kill()
         await child.communicate()
+
+
+async def test_what_waiting_does_not_heal_is_one_sentence() -> None:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLE), "--endpoints", "ftp://x"), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await child.communicate()
+    assert (child.returncode, said.count(b"\n")) == (1, 1)
+    assert said.startswith(b"The endpoint 'ftp://x'")

@@ -78,7 +78,10 @@ async def test_a_rolling_restart_under_load(three: Cluster, prefix: str, how: st
             for number, opened in enumerate(managers)
         ]
         views = [await stack.enter_async_context(viewing(opened)) for opened in managers[:2]]
-        joiner = Joiner(managers[0], 100)
+        # theirs are not renewed, so they have to live for the whole test
+        joiner = Joiner(
+            await stack.enter_async_context(manager(options(*three.urls, prefix=prefix))), 100
+        )
         joining = await stack.enter_async_context(asyncio.TaskGroup())
         joining.create_task(joiner.run())
         for member in three.members:

@@ -69,8 +69,8 @@ async def test_compaction_while_connected_is_not_noticed(
     async with manager(options(etcd.member.url, prefix=prefix)) as opened, viewing(opened) as view:
         for number in range(1, 6):
             await opened.acquire_lease(node(number))
+            await view.agrees(etcd, prefix)
             etcd.control.compact()
-        await view.agrees(etcd, prefix)
         assert view.snapshots == 1
 
 

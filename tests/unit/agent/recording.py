@@ -67,6 +67,8 @@ class Recording:
             raise self.run_failures.pop(0)
         async with aclosing(peers.updates()) as updates:
             async for update in updates:
+                if self.run_failures:
+                    raise self.run_failures.pop(0)
                 if update.full:
                     self.peers.clear()
                 for gone in update.removed:
@@ -87,10 +89,10 @@ async def network(document: str | None = CONFIG) -> AsyncIterator[SubnetManager]
 
 
 @asynccontextmanager
-async def running(agent: NodeAgent) -> AsyncIterator[None]:
+async def running(agent: NodeAgent) -> AsyncIterator["asyncio.Task[None]"]:
     task = asyncio.create_task(agent.run())
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.wait([task])

@@ -15,6 +15,7 @@ from flannel_sdk.cli.store_arguments import (
     store_values,
 )
 from flannel_sdk.errors import ConfigError, PluginError
+from flannel_sdk.model import Secret
 from tests.plugin_distributions import KEPT_STORE, STORES, install
 
 PASSWORD = "hunter2"
@@ -150,3 +151,43 @@ def test_a_flag_that_the_command_has_itself_is_the_plugins_fault(
     install(tmp_path, "acme-rude", {"rude": "plugin"}, source=source, group=STORES)
     with pytest.raises(PluginError, match="store rude wants a flag that is taken: --store"):
         parsed("--store", "rude")
+
+
+def test_a_password_may_be_in_a_file(kept_store: str, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    words = ("--store", kept_store, "--store-option-file", f"acme-password={file}")
+    for text, meant in ((f"{PASSWORD}\n", PASSWORD), (" \n\n", " \n"), (PASSWORD, PASSWORD)):
+        file.write_text(text)
+        assert opened(*words)["password"] == Secret(meant)
+    assert opened(*words, "--store-option", "password=other")["password"] == Secret(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("password=/nonexistent", "password, /nonexistent, cannot be read: No such file"),
+        (PASSWORD, "each --store-option-file has to be KEY=FILE"),
+    ],
+)
+def test_a_file_that_is_none_is_one_sentence(kept_store: str, given: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        open_chosen_store(parsed("--store", kept_store, "--store-option-file", given))
+    assert PASSWORD not in str(caught.value)
+
+
+def test_the_last_of_an_options_names_counts(kept_store: str) -> None:
+    words = ("--store", kept_store, "--store-option", "members=a")
+    other = ("--store-option", "acme-members=b")
+    assert opened(*words, *other)["members"] == ("b",)
+    assert opened(*words, *other, "--store-option", "members=c")["members"] == ("c",)
+    assert opened(*words, *other, "--acme-members", "d")["members"] == ("d",)
+
+
+def test_a_lab_says_that_it_takes_no_flags_of_a_store(
+    kept_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["lab", "up", "--store", kept_store, "--acme-password", PASSWORD]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "no such option: --acme-password (a store's options are given as --store-option" in err
+    assert PASSWORD not in err

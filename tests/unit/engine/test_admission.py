@@ -106,6 +106,35 @@ def test_of_two_rivals_in_one_delta_the_older_wins_whichever_comes_first() -> No
         assert list(admission.refused) == [newer.subnets]
 
 
+def test_one_overlapping_lease_does_not_make_each_change_a_judgement_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 50,000 leases that takes a second, in which nothing else is done."""
+    admission = Admission(ONLY4, OWN)
+    peer, rival = lease("10.5.1.0/24", revision=1), lease("10.5.1.0/25", revision=2)
+    irregular = lease("10.5.4.0/23", revision=3)
+    admission.replace([peer, rival, irregular])
+    assert list(admission.refused) == [rival.subnets]
+    judged: list[int] = []
+    real = admission._judge_all
+
+    def judge_all() -> Mapping[Subnets, Lease]:
+        judged.append(len(admission._known))
+        return real()
+
+    monkeypatch.setattr(admission, "_judge_all", judge_all)
+    for revision in range(4, 8):
+        renewed = lease("10.5.1.0/24", revision=revision)
+        newcomer = lease("10.5.2.0/24", revision=revision)
+        assert admission.change([renewed, newcomer], []) == (
+            {renewed.subnets: renewed, newcomer.subnets: newcomer}, []
+        )  # fmt: skip
+        assert list(admission.change([], [newcomer.subnets])[1]) == [newcomer.subnets]
+    assert not judged
+    accepted, ended = admission.change([], [peer.subnets])
+    assert (rival.subnets in accepted, list(ended)) == (True, [peer.subnets])
+
+
 @st.composite
 def batches(
     draw: st.DrawFn, config: NetworkConfig

@@ -289,15 +289,25 @@ def test_malformed_entries_are_counted_and_named_once(caplog: pytest.LogCaptureF
     assert feed.status()["malformed"] == 0
 
 
+def test_a_foreign_key_is_counted_until_it_is_gone() -> None:
+    feed = LeaseFeed(CONFIG, OWN)
+    feed.apply(LeaseSnapshot([lease(1)]))
+    for number in range(3):
+        feed.apply(LeaseDelta(malformed=[Malformed(f"lock-{number}", "no key of a lease")]))
+    assert feed.status()["malformed"] == 3
+    feed.apply(LeaseDelta(cleared=["lock-0", "lock-1", "never-seen"]))
+    assert feed.status()["malformed"] == 1
+
+
 def test_malformed_entries_of_another_name_than_their_subnets_are_forgotten_when_they_heal() -> (
     None
 ):
     feed = LeaseFeed(CONFIG, OWN)
     bad = [Malformed("node-a", "is broken"), Malformed("node-b", "is broken")]
     feed.apply(LeaseSnapshot([], malformed=bad))
-    feed.apply(LeaseDelta([lease(1)], healed=["node-a"]))
+    feed.apply(LeaseDelta([lease(1)], cleared=["node-a"]))
     assert feed.status()["malformed"] == 1
-    feed.apply(LeaseDelta(healed=["node-b", "node-c"]))
+    feed.apply(LeaseDelta(cleared=["node-b", "node-c"]))
     assert feed.status()["malformed"] == 0
 
 

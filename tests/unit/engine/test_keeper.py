@@ -176,6 +176,37 @@ class FlakyStore:
             yield state
 
 
+async def test_an_older_wish_that_waited_for_the_store_does_not_replace_a_newer_one() -> None:
+    """Else peers would keep a MAC address that the node has no more."""
+    async with two_stores() as (ours, _):
+        flaky = FlakyStore(ours)
+        keeper = LeaseKeeper(flaky)  # type: ignore[arg-type]  # used methods only
+        await keeper.acquire_lease(attrs())
+        flaky.failures = [StoreUnavailable("the store is down")]
+        getting_back = asyncio.create_task(keeper._reacquire(keeper.lease, "somebody deleted it"))
+        await eventually(lambda: not flaky.failures, "a first try that failed")
+        newer = attrs(data='{"VNI":2}')
+        await keeper.acquire_lease(newer)
+        await getting_back
+        async with aclosing(ours.watch_lease(keeper.lease)) as states:
+            state = await anext(states)
+        assert isinstance(state, LeaseHeld)
+        assert state.lease.attrs == keeper.lease.attrs == newer
+
+
+async def test_a_clock_that_is_set_back_does_not_put_the_renewal_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with two_stores(ttl=3600) as (ours, _):
+        keeper = LeaseKeeper(ours, renew_margin=600)
+        await keeper.acquire_lease(attrs())
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() - 86400)
+        due = keeper._due()
+        assert due is not None
+        assert 2900 < due <= 3000
+
+
 @pytest.mark.slow
 async def test_an_unavailable_store_is_waited_out_at_each_step(
     monkeypatch: pytest.MonkeyPatch,

@@ -14,9 +14,11 @@ from flannel_sdk.errors import ConfigMissing, PermanentError, PluginError, Store
 from flannel_sdk.interfaces import LabServer
 from flannel_sdk.lab import Lab, LabNames, LabSpec
 from flannel_sdk.lab.daemon import flannel_sdk_daemon
+from flannel_sdk.lab.node_files import NodeFiles
 from flannel_sdk.lab.reports import report_store
+from flannel_sdk.lab.secret_files import write_secrets
 from flannel_sdk.lab.state import STATE_FILE, LabState, ServerRecord
-from flannel_sdk.lab.store import planned_server, put_network_config
+from flannel_sdk.lab.store import planned_server, put_network_config, secret_options
 from flannel_sdk.lab.store_inside import reach_store
 from flannel_sdk.model import IPAddress
 from flannel_sdk.stores.manager import EmbeddedSubnetManager
@@ -46,6 +48,33 @@ def test_a_secret_is_neither_in_the_labs_file_nor_in_its_status(
         print(json.dumps(report.to_json()))
     assert PASSWORD not in (directory / STATE_FILE).read_text() + capsys.readouterr().out
     assert lab.spec.store_options == options, "the running lab still needs it"
+
+
+def test_a_secret_is_in_no_command_line_but_in_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may list the processes of a machine, and read what has no narrower mode."""
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "acme-kept", {"kept": "plugin"}, source=KEPT_STORE, group=STORES)
+    directory = tmp_path / "lab"
+    directory.mkdir()
+    spec = LabSpec(store="kept", store_options={"acme-password": PASSWORD, "members": "a"})
+    write_secrets(directory, secret_options(spec))
+    argv = flannel_sdk_daemon(spec, NodeFiles(directory, 1))
+    assert not [word for word in argv if PASSWORD in word]
+    assert "members=a" in argv
+    given = argv[argv.index("--store-option-file") + 1]
+    key, _, path = given.partition("=")
+    assert key == "acme_password"
+    assert Path(path).read_text() == PASSWORD
+    assert (Path(path).stat().st_mode & 0o777, Path(path).parent.stat().st_mode & 0o777) == (
+        0o600,
+        0o700,
+    )
+    Lab(LabNames("u"), directory, LabState(spec, "u"), flannel_sdk_daemon)._save()
+    again = Lab.attach(instance="u", directory=directory)
+    assert again.spec.store_options == {"members": "a", "acme_password": PASSWORD}
+    assert report_store(again).options == {"members": "a"}
 
 
 def test_a_store_without_that_ability_needs_no_server(tmp_path: Path) -> None:

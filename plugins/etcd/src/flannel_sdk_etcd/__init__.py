@@ -3,6 +3,7 @@
 Importing it loads neither grpc nor protobuf; ``EtcdSubnetManager`` does when it is first asked for.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from flannel_sdk_etcd.options import EtcdOptions
@@ -25,7 +26,13 @@ class EtcdPlugin:
     options_type: type = EtcdOptions
 
     def open(self, options: EtcdOptions) -> "SubnetManager":
-        """See SubnetManagerPlugin."""
+        """See SubnetManagerPlugin.
+
+        gRPC's own log would write failed handshakes to stderr, which our errors say in a sentence;
+        it is switched off here, as for a daemon, unless ``GRPC_VERBOSITY`` is set. It is one for
+        all gRPC of a process, so ``EtcdSubnetManager`` leaves it as it is.
+        """
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from flannel_sdk_etcd.manager import EtcdSubnetManager
 
         return EtcdSubnetManager(options)

@@ -74,7 +74,7 @@ class Calls:
                 share = self._share(deadline, may_repeat=may_repeat)
                 found = await connection.call(method, request, token=token, timeout=share)
             except CallFailed as error:
-                failures[connection.endpoint] = error
+                failures[connection.endpoint] = error.with_traceback(None)
                 if error.failure is Failure.TOKEN_REFUSED and may_authenticate:
                     may_authenticate = False
                     self._auth.refused(token)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from flannel_sdk.errors import StoreUnavailable
 from flannel_sdk_etcd.calls import Calls
-from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone, OutcomeUnknown
 from flannel_sdk_etcd.options import EtcdOptions
 from flannel_sdk_etcd.records import Commit, KeyValue, LeaseTime, Page, WatchBatch
 from flannel_sdk_etcd.schema import (
@@ -104,6 +104,15 @@ class EtcdClient:
         except StoreUnavailable as error:
             if _says(error, Failure.NOT_FOUND):
                 raise EtcdLeaseGone(str(error)) from error
+            if not _says(error, Failure.NO_SPACE):
+                raise
+            found = await self._found_though_full(key, error)
+            if (
+                found
+                and found.mod_revision > expected
+                and (found.value, found.lease) == (value, lease)
+            ):
+                return Commit(True, found.mod_revision, None)
             raise
 
     async def delete_if(self, key: bytes, expected: int) -> Commit:
@@ -114,7 +123,14 @@ class EtcdClient:
     async def put(self, key: bytes, value: bytes) -> int:
         """Write whatever is there; the store's revision."""
         put = RequestOp(request_put=PutRequest(key=key, value=value))
-        response = await self._calls.tell(Method.TXN, TxnRequest(success=[put]), TxnResponse)
+        try:
+            response = await self._calls.tell(Method.TXN, TxnRequest(success=[put]), TxnResponse)
+        except StoreUnavailable as error:
+            if _says(error, Failure.NO_SPACE):
+                found = await self._found_though_full(key, error)
+                if found and found.value == value:
+                    return found.mod_revision
+            raise
         return response.header.revision
 
     async def grant_lease(self, ttl: int, lease: int = 0) -> int:
@@ -182,6 +198,16 @@ class EtcdClient:
             if _says(error, Failure.COMPACTED):
                 raise Compacted(str(error), request.revision + 1) from error
             raise
+
+    async def _found_though_full(self, key: bytes, error: StoreUnavailable) -> KeyValue | None:
+        """The key after a write that etcd had no room for; OutcomeUnknown if it cannot be read.
+
+        The write that runs out of room is carried out and refused all the same.
+        """
+        try:
+            return (await self.get(key))[0]
+        except StoreUnavailable:
+            raise OutcomeUnknown(f"Whether a write took effect is not known: {error}") from error
 
     async def _if_at(self, key: bytes, expected: int, change: RequestOp) -> Commit:
         is_expected = Compare(

@@ -42,6 +42,7 @@ class CredentialFiles:
             self._current = Credentials(None)
             self._files = {}
         self._looked_at = -_LOOK_SECONDS
+        self._reading = asyncio.Lock()
 
     async def current(self) -> Credentials:
         """The same object as before unless the files changed since (looked at once a second).
@@ -49,18 +50,28 @@ class CredentialFiles:
         ConfigError names the file that cannot be used. Files that were replaced by unusable ones,
         or half-way, are no error: the last good ones stay until the new ones are complete.
         """
-        if self._current is not None:
-            if not self._files or time.monotonic() - self._looked_at < _LOOK_SECONDS:
-                return self._current
-            if self._stamps() == self._current.stamps:
-                self._looked_at = time.monotonic()
-                return self._current
-        try:
-            self._current = await asyncio.to_thread(self._loaded)
-        except ConfigError:
-            if self._current is None:
-                raise
-        self._looked_at = time.monotonic()
+        if (present := self._unchanged()) is not None:
+            return present
+        # One reader: what each of many callers read would be others' reason for a new connection.
+        async with self._reading:
+            if (present := self._unchanged()) is not None:
+                return present
+            try:
+                self._current = await asyncio.to_thread(self._loaded)
+            except ConfigError:
+                if self._current is None:
+                    raise
+            self._looked_at = time.monotonic()
+            return self._current
+
+    def _unchanged(self) -> Credentials | None:
+        """The present ones, if they are what the files hold."""
+        if self._current is None:
+            return None
+        if self._files and time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+            if self._stamps() != self._current.stamps:
+                return None
+            self._looked_at = time.monotonic()
         return self._current
 
     def _stamps(self) -> tuple[Stamp | None, ...]:

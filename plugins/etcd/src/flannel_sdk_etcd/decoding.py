@@ -43,9 +43,16 @@ def read_batch(keys: Keys, batch: WatchBatch) -> LeaseDelta:
     leases, malformed = read_entries(
         keys, (event.entry for event in newest.values() if not event.removed)
     )
-    gone = [keys.name(key) for key, event in newest.items() if event.removed]
-    removed = held_subnets([*gone, *(entry.key for entry in malformed)])
-    return LeaseDelta(leases, removed, batch.revision, malformed, batch.received_at)
+    removed = held_subnets(entry.key for entry in malformed)
+    cleared = []
+    for key, event in newest.items():
+        if event.removed:
+            name = keys.name(key)
+            if subnets := held_subnets([name]):
+                removed += subnets
+            else:
+                cleared.append(shown(name))
+    return LeaseDelta(leases, removed, batch.revision, malformed, batch.received_at, cleared)
 
 
 def held_subnets(names: Iterable[str]) -> list[Subnets]:

@@ -58,7 +58,7 @@ def parse_endpoints(key: str, texts: Sequence[str], *, has_tls_files: bool) -> t
 
 def _parsed(key: str, text: str, *, bare_is_secure: bool) -> Endpoint:
     scheme, separator, rest = text.rpartition("://")
-    if "@" in rest:
+    if "@" in text:
         raise ConfigError(
             key,
             f"An endpoint in {key} holds a user name or a password before an @:"

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 
 from flannel_sdk.errors import FlannelError
@@ -27,6 +27,8 @@ class Use(Enum):
     """Nothing that has to stay: revoking it also fences a put that is still under way."""
     ENTRY = auto()
     """Our entry."""
+    REFUSED = auto()
+    """It was not granted: to revoke it would end somebody else's, should its id be theirs."""
     IN_DOUBT = auto()
     """Maybe our entry, by a put whose outcome is not known: it must not be revoked blindly."""
 
@@ -76,8 +78,11 @@ class Grants:
     async def _grant(self, grant: Grant) -> None:
         try:
             await self._client.grant_lease(self._ttl, grant.id)
-        except OutcomeUnknown:
+        except (OutcomeUnknown, asyncio.CancelledError):
             self._late.add(grant.id)
+            raise
+        except FlannelError:
+            grant.use = Use.REFUSED
             raise
 
     def moving(self, entry: KeyValue, grant: Grant) -> None:
@@ -140,17 +145,28 @@ class Grants:
             await undisturbed(self._settle())
 
     async def _settle(self) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 for number in list(self._unused):
-                    await self._client.revoke_lease(number)
-                    (self._late if number in self._late else self._unused).discard(number)
+                    await self._or_later(self._revoke_unused(number))
                 for number in list(self._superseded):
-                    left = await self._client.lease_time(number)
-                    if left is not None and left.keys:
-                        continue
-                    if left is not None:
-                        await self._client.revoke_lease(number)
-                    self._superseded.discard(number)
-        except (FlannelError, TimeoutError) as error:
-            _log.debug("etcd leases are not revoked yet: %s", error)
+                    await self._or_later(self._revoke_superseded(number))
+
+    async def _or_later(self, revoking: Awaitable[None]) -> None:
+        """One that cannot be revoked keeps none of the others."""
+        try:
+            await revoking
+        except FlannelError as error:
+            _log.debug("an etcd lease is not revoked yet: %s", error)
+
+    async def _revoke_unused(self, number: int) -> None:
+        await self._client.revoke_lease(number)
+        (self._late if number in self._late else self._unused).discard(number)
+
+    async def _revoke_superseded(self, number: int) -> None:
+        left = await self._client.lease_time(number)
+        if left is not None and left.keys:
+            return
+        if left is not None:
+            await self._client.revoke_lease(number)
+        self._superseded.discard(number)

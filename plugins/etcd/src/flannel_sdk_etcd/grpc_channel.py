@@ -36,6 +36,7 @@ _OPTIONS: ChannelOptions = (
     ("grpc.enable_retries", 0),
     # nothing is taken from the environment or from DNS TXT records
     ("grpc.enable_http_proxy", 0),
+    ("grpc.address_http_proxy_enabled_addresses", ""),
     ("grpc.service_config_disable_resolution", 1),
 )
 
@@ -105,8 +106,11 @@ class Channel:
             await probe(b"", timeout=1.0)
         except grpc.RpcError as error:
             failed = failure_of_call(error)
-            if failed.failure in {Failure.NOT_CONNECTED, Failure.UNTRUSTED}:
-                raise failed from error
+            try:
+                if failed.failure in {Failure.NOT_CONNECTED, Failure.UNTRUSTED}:
+                    raise failed from error
+            finally:
+                del failed  # else it holds this frame, and a closed channel its connection
         except aio.UsageError as error:
             raise CallFailed(Failure.NOT_CONNECTED, "the connection was closed") from error
 

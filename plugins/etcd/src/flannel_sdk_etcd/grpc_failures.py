@@ -16,6 +16,8 @@ _UNTRUSTED = {
     "CERTIFICATE": "it wants a client certificate that it trusts",
     "ALERT_UNKNOWN_CA": "it wants a client certificate that it trusts",
     "handshake failed": "the TLS handshake failed",
+    # TLS 1.3: the handshake is over on this side when the server looks at the client's certificate
+    "TSI_DATA_CORRUPTED": "it wants a client certificate that it trusts",
 }
 """Words of gRPC and BoringSSL about an attempt to connect; the first that fits."""
 
@@ -35,6 +37,8 @@ _CODES = {
 }
 """Without known words; each other code leaves open whether the request was carried out."""
 
+# With the same code our own side refuses answers that are too large, to requests that were done.
+_REFUSED_BY_SERVER = re.compile(r"etcdserver: |grpc: received message")
 # gRPC says so of a call for which there was no connection to send it on.
 _NEVER_SENT = re.compile(r"failed to connect to all addresses|(DNS|errors?) resol", re.IGNORECASE)
 _UNRESOLVED = re.compile(r"(DNS|errors?) resol", re.IGNORECASE)
@@ -53,6 +57,8 @@ def failure_of_call(error: grpc.RpcError) -> CallFailed:
         return CallFailed(failure, words)
     if code is _Code.DEADLINE_EXCEEDED:
         return CallFailed(Failure.UNANSWERED, "no answer came in time")
+    if code is _Code.RESOURCE_EXHAUSTED and not _REFUSED_BY_SERVER.match(words):
+        return CallFailed(Failure.UNANSWERED, words or code.name)
     return CallFailed(_CODES.get(code, Failure.UNANSWERED), words or code.name)
 
 

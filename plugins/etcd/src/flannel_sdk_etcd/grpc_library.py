@@ -2,13 +2,11 @@
 
 With gRPC's fork handlers a forked child of a process with a live channel may crash, so they are
 off; a forked child cannot use its parent's client either way (spawn and forkserver are fine).
-gRPC's own log writes failed handshakes to stderr, which our errors say in one sentence.
 """
 
 import os
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 from grpc import aio

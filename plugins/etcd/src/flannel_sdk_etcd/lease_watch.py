@@ -60,7 +60,7 @@ async def watch_leases(
                 yield state
                 continue
             delta = read_batch(keys, state)
-            if delta.changed or delta.removed or delta.malformed:
+            if delta.changed or delta.removed or delta.malformed or delta.cleared:
                 yield delta
 
 

@@ -34,6 +34,9 @@ from flannel_sdk_etcd.undisturbed import undisturbed
 _MOST_DOUBTS = 3
 """Writes without an answer that one call goes on after; then its caller has to wait."""
 
+_MOST_SETBACKS = 20
+"""Compactions and revoked etcd leases that one call goes on after; then its caller has to wait."""
+
 
 class Wish(NamedTuple):
     """What a node wants a lease for."""
@@ -93,7 +96,7 @@ class Leasing:
 
     async def _until_certain(self, attempt: Callable[[], Awaitable[Lease]]) -> Lease:
         """Start again after a write whose outcome nobody knew; it can do no harm any more."""
-        doubts = 0
+        doubts = setbacks = 0
         await self.grants.settle()
         while True:
             try:
@@ -102,9 +105,12 @@ class Leasing:
                 doubts += 1
                 if doubts == _MOST_DOUBTS:
                     raise
-            except EtcdLeaseGone:
-                # Another process of this node adopted what we had just written, and so on.
-                continue
+            except (Compacted, EtcdLeaseGone):
+                # Between two requests of ours; or another process of this node adopted what we had
+                # just written, and so on.
+                setbacks += 1
+                if setbacks == _MOST_SETBACKS:
+                    raise
             finally:
                 await self.grants.settle()
 
@@ -112,10 +118,7 @@ class Leasing:
 
     async def _acquire_once(self, grant: Grant, wish: Wish) -> Lease | None:
         """None if somebody else was faster."""
-        try:
-            listing = await self._list(wish.attrs)
-        except Compacted:  # between two pages
-            return None
+        listing = await self._list(wish.attrs)
         for lease, entry in listing.own:
             if compatible(lease.subnets, wish.config):
                 return await self._rewrite(entry, lease.subnets, wish.attrs, wish.value, grant)
@@ -194,10 +197,7 @@ class Leasing:
         One key is created once only, but ``10.3.1.0-24`` and ``10.3.1.0-24&fc00::-64`` are two. Of
         two nodes that do so at once the second one sees the first one here, and gives way.
         """
-        try:
-            entries, _ = await self._entries(created, listed + 1)
-        except Compacted:
-            return False
+        entries, _ = await self._entries(created, listed + 1)
         newer = [entry for entry in entries if entry.key != key]
         leases, malformed = read_entries(self._keys, newer)
         if any(is_same_node(lease.attrs.public_ips, wish.attrs.public_ips) for lease in leases):
@@ -248,6 +248,7 @@ class Leasing:
         A reservation stays one, and is not written where it says the same already.
         """
         if not entry.lease:
+            self.grants.lost(entry.key)  # somebody made a reservation of our lease
             if entry.value == value:
                 return Lease(subnets, attrs, None, entry.mod_revision)
             grant = None

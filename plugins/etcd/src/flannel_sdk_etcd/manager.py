@@ -1,8 +1,8 @@
 """EtcdSubnetManager: flannel's leases and configuration on an etcd v3 cluster."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 LEASE_TTL = 86400
 """Seconds: flannel's, for every lease."""
 
-_LAST_REVOKES_SECONDS = 2.0
+_LAST_WRITES_SECONDS = 2.0
+"""That closing waits for what is being written and revoked: else etcd leases are left over."""
 
 
 class EtcdSubnetManager:
@@ -59,6 +60,9 @@ class EtcdSubnetManager:
         self._keys = Keys(options.prefix)
         self._leasing = Leasing(self._client, self._keys, lease_ttl)
         self._acquiring = asyncio.Lock()
+        self._writers = 0
+        self._nobody_writes = asyncio.Event()
+        self._nobody_writes.set()
         self._closing = Closing()
         self.name = self._client.name
 
@@ -87,15 +91,15 @@ class EtcdSubnetManager:
 
     async def acquire_lease(self, attrs: LeaseAttrs, previous: Subnets | None = None) -> Lease:
         """See SubnetManager."""
-        self._refuse_closed()
-        async with self._acquiring:
+        async with self._writing(), self._acquiring:
+            self._refuse_closed()
             config = await read_config(self._client, self._keys)
             return await self._leasing.acquire(config, attrs, previous)
 
     async def renew_lease(self, lease: Lease) -> Lease:
         """See SubnetManager."""
-        self._refuse_closed()
-        return await self._leasing.renew(lease)
+        async with self._writing():
+            return await self._leasing.renew(lease)
 
     def watch_lease(self, lease: Lease) -> AsyncGenerator[LeaseState, None]:
         """See SubnetManager."""
@@ -115,9 +119,23 @@ class EtcdSubnetManager:
         if not self._closing.is_closed:
             self._closing.close()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_REVOKES_SECONDS):
+                async with asyncio.timeout(_LAST_WRITES_SECONDS):
+                    await self._nobody_writes.wait()
                     await self._leasing.grants.settle()
         await self._client.aclose()
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """Closing waits for the block."""
+        self._refuse_closed()
+        self._writers += 1
+        self._nobody_writes.clear()
+        try:
+            yield
+        finally:
+            self._writers -= 1
+            if not self._writers:
+                self._nobody_writes.set()
 
     def _refuse_closed(self) -> None:
         if self._closing.is_closed:

@@ -11,6 +11,9 @@ from flannel_sdk_etcd.transport import CallFailed, Connection, Transport
 _PATIENCE = 1.0
 """Seconds after which the next member is tried too; a connection in the making goes on."""
 
+_SHORT = 0.5
+"""Seconds; an attempt that had less and was late says less of a member than one before it."""
+
 
 class NoMember(Exception):
     """No member could be connected; says why of each. Never leaves the client."""
@@ -40,8 +43,8 @@ class Members:
         Until something has worked, a round in which each member definitely failed is enough.
         """
         backoff = Backoff(0.1, 1.0)
+        failures: dict[Endpoint, CallFailed] = {}
         while True:
-            failures: dict[Endpoint, CallFailed] = {}
             is_definite = True
             for connection in tuple(self._connections):
                 started_at = loop_time()
@@ -49,9 +52,12 @@ class Members:
                 try:
                     await connection.connect(patience)
                 except CallFailed as error:
-                    failures[connection.endpoint] = error
                     # Who took all the time that there was may only be slow.
-                    is_definite &= loop_time() - started_at < 0.9 * patience
+                    was_late = loop_time() - started_at >= 0.9 * patience
+                    is_definite &= not was_late
+                    if not (was_late and patience < _SHORT) or connection.endpoint not in failures:
+                        # Its traceback holds this frame, which would hold it and the connection.
+                        failures[connection.endpoint] = error.with_traceback(None)
                     self.failed(connection)
                 else:
                     return connection

@@ -12,6 +12,7 @@ from flannel_sdk_etcd.endpoints import DEFAULT_PORT, Endpoint, parse_endpoints
 
 DEFAULT_PREFIX = "/coreos.com/network"
 FLANNELS_ENDPOINTS = ("http://127.0.0.1:4001", "http://127.0.0.1:2379")
+_TIMEOUT = 5.0
 
 GrpcOptions = tuple[str, ...] | Mapping[str, str | int] | Iterable[tuple[str, str | int]]
 """``name=value`` texts, or names and values as ``etcd3.client()`` takes them."""
@@ -65,7 +66,7 @@ class EtcdOptions:
     )
     port: int = field(default=DEFAULT_PORT, metadata=_told("Port on that host.", "PORT"))
     timeout: float = field(
-        default=5.0, metadata=_told("Seconds that one call may take in all.", "SECONDS")
+        default=_TIMEOUT, metadata=_told("Seconds that one call may take in all.", "SECONDS")
     )
     grpc_options: GrpcOptions = field(
         default=(), metadata=_told("Channel arguments of gRPC, by comma.", "NAME=VALUE,..")
@@ -96,7 +97,11 @@ class EtcdOptions:
         for name in ("ca_cert", "cert_key", "cert_cert"):
             object.__setattr__(self, name, _path(getattr(self, name)))
         object.__setattr__(self, "password", _secret(self.password))
+        for name in ("user", "host"):
+            object.__setattr__(self, name, getattr(self, name) or None)
+        object.__setattr__(self, "timeout", _seconds(self.timeout))
         object.__setattr__(self, "grpc_options", tuple(_grpc_texts(self.grpc_options)))
+        self._check_texts()
         self._check_numbers()
         self._check_pairs()
         self.members()
@@ -115,6 +120,16 @@ class EtcdOptions:
     def channel_arguments(self) -> list[tuple[str, str | int]]:
         """``grpc_options`` as gRPC takes them: whole numbers as numbers."""
         return [_channel_argument(text) for text in _grpc_texts(self.grpc_options)]
+
+    def _check_texts(self) -> None:
+        password = self.password.reveal() if self.password else ""
+        for key, text in (
+            ("prefix", self.prefix),
+            ("user", self.user or ""),
+            ("password", password),
+        ):
+            if not _is_utf8(text):
+                raise ConfigError(key, f"{key} holds bytes that are not UTF-8.")
 
     def _check_numbers(self) -> None:
         if not 0 < self.port < 65536:
@@ -136,15 +151,33 @@ class EtcdOptions:
 
 
 def _path(value: object) -> Path | None:
-    return None if value is None else Path(str(value))
+    """None also for the empty text, which a Path calls the present directory."""
+    return None if value is None or str(value) in {"", "."} else Path(str(value))
 
 
 def _secret(value: object) -> Secret | None:
     """Also of a plain text, so that a caller's mistake does not put it into a repr."""
-    return value if value is None or isinstance(value, Secret) else Secret(str(value))
+    if not value:
+        return None
+    return value if isinstance(value, Secret) else Secret(str(value))
 
 
-def _grpc_texts(options: GrpcOptions) -> list[str]:
+def _seconds(value: object) -> object:
+    """None is how ``etcd3.client()`` says nothing."""
+    return _TIMEOUT if value is None else value
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # it holds the text
+        return False
+    return True
+
+
+def _grpc_texts(options: GrpcOptions | None) -> list[str]:
+    if options is None:
+        return []
     pairs = options.items() if isinstance(options, Mapping) else options
     return [pair if isinstance(pair, str) else "=".join(map(str, pair)) for pair in pairs]
 

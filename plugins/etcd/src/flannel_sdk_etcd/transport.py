@@ -44,7 +44,7 @@ class Failure(Enum):
     NO_LEADER = "no leader"
     """The member that was asked sees no leader; nothing was done, another member may see one."""
     NO_SPACE = "no space"
-    """etcd's database is full and it takes no writes; nothing was done."""
+    """etcd's database is full and it takes no writes; the one that filled it was done, however."""
     COMPACTED = "compacted"
     """The revision asked for is gone."""
     NOT_FOUND = "not found"

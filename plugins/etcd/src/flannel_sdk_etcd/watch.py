@@ -81,7 +81,7 @@ class _Watch:
                     while True:
                         response = await stream.next()
                         batch = self._history.take(response, time.monotonic())
-                        self._recovery.heard(response)
+                        self._recovery.heard(response, is_new=batch is not None)
                         if batch is not None:
                             yield batch
             except Compacted:

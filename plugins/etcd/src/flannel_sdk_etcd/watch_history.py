@@ -8,6 +8,9 @@ from flannel_sdk_etcd.schema import DELETE, EventMessage, WatchResponse
 from flannel_sdk_etcd.server_words import failure_in
 from flannel_sdk_etcd.transport import CallFailed, Failure
 
+LAG_SECONDS = 4.0
+"""A member that is behind what was seen for so long has not just been slow."""
+
 
 class WatchHistory:
     """What was delivered of the store's history, over any number of streams. Does no I/O."""
@@ -18,7 +21,7 @@ class WatchHistory:
         self._etcd = "etcd"
         self._cluster = 0
         self._held: list[Event] = []
-        self._answers_behind = 0
+        self._behind_since: float | None = None
 
     @property
     def asked_from(self) -> int:
@@ -33,7 +36,6 @@ class WatchHistory:
         """Forget what the last stream left incomplete. ``etcd`` names the server in sentences."""
         self._etcd = etcd
         self._held = []
-        self._answers_behind = 0
 
     def take(self, response: WatchResponse, received_at: float) -> WatchBatch | None:
         """The new events of ``response``, whole revisions; None if it has none.
@@ -47,8 +49,12 @@ class WatchHistory:
         self._check_cluster(response.header.cluster_id)
         if response.events:
             return self._new_events(response, received_at)
-        if not response.created:
-            self._note_progress(response.watch_id, response.header.revision)
+        if response.created or response.watch_id < 0:
+            # The answer to a request of ours is of no watch, and older servers let it overtake
+            # events (etcd#15220): it tells that the server lives and nothing of what it sent.
+            self._note_store(response.header.revision, received_at)
+        elif not self._held:
+            self.wanted = max(self.wanted, response.header.revision + 1)
         return None
 
     def compacted(self, revision: int = 0) -> Compacted:
@@ -98,24 +104,18 @@ class WatchHistory:
         self.wanted = revision + 1
         return WatchBatch(events, revision, received_at)
 
-    def _note_progress(self, watch_id: int, revision: int) -> None:
-        if watch_id < 0:
-            # The answer to a request of ours is of no watch, and older servers let it overtake
-            # events (etcd#15220): it tells that the server lives and nothing of what it sent.
-            self._note_answer(revision)
-        elif not self._held:
-            self.wanted = max(self.wanted, revision + 1)
-
-    def _note_answer(self, revision: int) -> None:
+    def _note_store(self, revision: int, received_at: float) -> None:
         """Notice a store that was set back (a backup restored): its watches would stay silent.
 
-        Not at the first answer: that may be of a member that lags behind for a moment.
+        Some servers answer no request for progress on a watch that begins in their future, so a
+        new stream's first response counts too. A member may lag behind for a moment.
         """
         if revision >= self.wanted - 1:
-            self._answers_behind = 0
-            return
-        self._answers_behind += 1
-        if self._answers_behind > 1:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = received_at
+        elif received_at - self._behind_since >= LAG_SECONDS:
+            self._behind_since = None
             raise Compacted(
                 f"{self._etcd} is at revision {revision}, though revision {self.wanted - 1} was"
                 " seen before: its data was set back; list the keys again.",

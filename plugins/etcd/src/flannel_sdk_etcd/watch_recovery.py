@@ -39,13 +39,16 @@ class Recovery:
         self._opened_at = None
         self._has_brought = False
 
-    def heard(self, response: WatchResponse) -> None:
-        """The server answered, and did not refuse."""
+    def heard(self, response: WatchResponse, *, is_new: bool) -> None:
+        """The server answered, and did not refuse. ``is_new``: with events not delivered before.
+
+        Events that a stream repeats are no use: a server that is cut off after them makes none.
+        """
         if response.created:
             self._opened_at = asyncio.get_running_loop().time()
             self.has_ever_worked = True
             self._complaint.healed()
-        elif not self._has_brought:
+        elif not self._has_brought and (is_new or not response.events):
             self._has_brought = True
             self.patience = self._silence
 

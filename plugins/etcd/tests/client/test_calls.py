@@ -11,7 +11,9 @@ import pytest
 from flannel_sdk_etcd.client import EtcdClient
 from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone, OutcomeUnknown
 from flannel_sdk_etcd.options import EtcdOptions
+from flannel_sdk_etcd.records import Commit
 from flannel_sdk_etcd.schema import (
+    KeyValueMessage,
     LeaseGrantResponse,
     LeaseRevokeResponse,
     RangeResponse,
@@ -145,12 +147,43 @@ async def test_an_etcd_lease_that_is_gone_is_fine_to_revoke_and_has_no_time() ->
 
 @in_virtual_time
 async def test_a_definite_answer_is_not_asked_for_again() -> None:
-    first, other = member(1, Failure.NO_SPACE), member(2, DONE)
+    first, other = member(1, Failure.NO_SPACE, FOUND), member(2, DONE)
     async with client_of(first, other) as client:
         error = await failure(client.put(b"k", b"v"))
     assert type(error) is StoreUnavailable
     assert "full" in str(error)
+    assert first.asked(Method.TXN) == 1
     assert not other.calls
+
+
+def held(value: bytes, mod_revision: int, lease: int = 0) -> RangeResponse:
+    kv = KeyValueMessage(key=b"k", value=value, mod_revision=mod_revision, lease=lease)
+    return RangeResponse(header=ResponseHeader(revision=9), kvs=[kv])
+
+
+@in_virtual_time
+async def test_the_write_that_fills_etcd_is_done_though_it_is_refused() -> None:
+    full = Failure.NO_SPACE
+    async with client_of(member(1, full, held(b"v", 9, 5), full, held(b"v", 9))) as client:
+        assert await client.put_if(b"k", 3, b"v", 5) == Commit(True, 9, None)
+        assert await client.put(b"k", b"v") == 9
+
+
+@pytest.mark.parametrize("there", [FOUND, held(b"v", 3, 5), held(b"x", 9, 5), held(b"v", 9, 6)])
+@in_virtual_time
+async def test_a_write_that_a_full_etcd_did_not_do_is_refused(there: RangeResponse) -> None:
+    async with client_of(member(1, Failure.NO_SPACE, there)) as client:
+        error = await failure(client.put_if(b"k", 3, b"v", 5))
+    assert type(error) is StoreUnavailable
+    assert "full" in str(error)
+
+
+@in_virtual_time
+async def test_a_write_to_a_full_etcd_that_cannot_be_read_is_in_doubt() -> None:
+    async with client_of(member(1, Failure.NO_SPACE, Failure.UNANSWERED)) as client:
+        error = await failure(client.put_if(b"k", 3, b"v", 5))
+    assert type(error) is OutcomeUnknown
+    assert "full" in str(error)
 
 
 @in_virtual_time
@@ -348,6 +381,29 @@ async def test_closing_ends_what_waits_for_a_member() -> None:
         await client.aclose()
         async with asyncio.timeout(1):
             assert isinstance(await waiting, StoreUnavailable)
+
+
+class Refusing(Member):
+    """A member that works once, and from then on takes 300 ms to refuse a connection."""
+
+    async def connect(self, timeout: float) -> None:
+        self.connected += 1
+        if self.connected > 1:
+            await asyncio.sleep(min(timeout, 0.3))
+            late = timeout < 0.3
+            detail = "no answer came in time" if late else "Connection refused"
+            raise CallFailed(Failure.NOT_CONNECTED, detail)
+
+
+@in_virtual_time
+async def test_a_last_attempt_without_time_does_not_hide_why_the_others_failed() -> None:
+    only = Refusing(member(1).endpoint, steps=deque([FOUND]))
+    async with client_of(only, timeout=1.5) as client:
+        await client.get(b"k")
+        said = {str(await failure(client.get(b"k"))) for _ in range(100)}
+    assert only.connected > 200, "each has some attempts"
+    assert len(said) == 1, said
+    assert "Connection refused" in said.pop()
 
 
 @pytest.mark.parametrize("connects", [[None], [HANG]])

@@ -97,6 +97,30 @@ async def test_put_overwrites(client: EtcdClient, key: bytes) -> None:
     assert await client.get(key) == (KeyValue(key, b"2", second), second)
 
 
+async def test_what_a_full_etcd_refuses_is_not_there(start_etcd: StartEtcd, prefix: str) -> None:
+    etcd = start_etcd(Setup(flags=("--quota-backend-bytes=1000000",)))
+    done: set[bytes] = set()
+    refused: list[object] = []
+    async with client_of(etcd.member.url, timeout=30) as client:
+        for batch in range(20):
+            # Many at once: those under way when it becomes full are done, and were refused.
+            keys = [f"{prefix}/{batch}/{n}".encode() for n in range(1000)]
+            writes = (client.put_if(key, 0, b"x" * 4000) for key in keys)
+            answers = await asyncio.gather(*writes, return_exceptions=True)
+            for key, answer in zip(keys, answers, strict=True):
+                if isinstance(answer, Commit):
+                    done.add(key)
+                else:
+                    refused.append(answer)
+            if refused:
+                break
+        async with aclosing(client.list(f"{prefix}/".encode())) as pages:
+            there = {entry.key async for page in pages for entry in page.entries}
+    assert refused
+    assert all(isinstance(error, StoreUnavailable) and "full" in str(error) for error in refused)
+    assert there == done
+
+
 async def test_a_listing_is_of_the_prefix_alone(client: EtcdClient, prefix: str) -> None:
     inside = [f"{prefix}/{name}".encode() for name in ("", "a", "b/c", "\U0010ffff")]
     outside = [f"{prefix}0".encode(), f"{prefix}-x".encode(), prefix.encode()]

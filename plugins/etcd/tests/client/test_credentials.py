@@ -1,5 +1,6 @@
 """TLS files: what is read, what is refused and how it is said, and when they are read again."""
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,20 @@ async def test_they_are_read_again_when_they_changed_and_only_then(
     second = await here.current()
     assert second is not first
     assert await here.current() is second
+
+
+async def test_many_callers_at_once_read_them_once(
+    files: Files, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = CredentialFiles(files.options())
+    first = await asyncio.gather(*(here.current() for _ in range(50)))
+    assert len({id(each) for each in first}) == 1
+    cert, key = issued(authority, "renewed at once")
+    files.cert.write_bytes(cert)
+    files.key.write_bytes(key)
+    second = await asyncio.gather(*(here.current() for _ in range(50)))
+    assert len({id(each) for each in second}) == 1
+    assert second[0] is not first[0]
 
 
 async def test_a_replacement_by_rename_with_the_same_size_and_time_is_seen(

@@ -1,15 +1,17 @@
 """The transport against servers and proxies on loopback: what is sent, and what is left behind."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
 from flannel_sdk_etcd.client import EtcdClient
 from flannel_sdk_etcd.endpoints import Endpoint
 from flannel_sdk_etcd.errors import OutcomeUnknown
+from flannel_sdk_etcd.grpc_channel import Channel
 from flannel_sdk_etcd.grpc_library import grpc
 from flannel_sdk_etcd.grpc_transport import GrpcConnection, GrpcTransport
 from flannel_sdk_etcd.options import EtcdOptions
@@ -124,6 +126,34 @@ async def test_around_a_restart_a_write_is_sent_once_or_not_at_all() -> None:
     assert server.asked == [Method.TXN] * 2
 
 
+@pytest.mark.parametrize("kind", ["rubbish", "too large"])
+async def test_a_write_whose_answer_cannot_be_read_may_have_been_done(kind: str) -> None:
+    async def answer(request: bytes, context: Context) -> Message:
+        return Any(type_url="a reply of another server" if kind == "rubbish" else "x" * 99)
+
+    limit = () if kind == "rubbish" else ("grpc.max_receive_message_length=50",)
+    server = TinyServer({Method.TXN: answer})
+    async with serving(server):
+        url = str(server.endpoint)
+        client = EtcdClient(EtcdOptions((url,), timeout=2, grpc_options=limit))
+        with pytest.raises(OutcomeUnknown):
+            await client.put(b"k", b"v")
+        await client.aclose()
+    assert server.asked == [Method.TXN]
+
+
+async def test_a_server_that_has_too_much_to_do_has_not_done_a_write() -> None:
+    async def refuse(request: bytes, context: Context) -> Message:
+        words = "etcdserver: too many requests"
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+
+    server = TinyServer({Method.TXN: refuse})
+    async with serving(server), client_to(str(server.endpoint)) as client:
+        with pytest.raises(StoreUnavailable, match="too many") as failed:
+            await client.put(b"k", b"v")
+    assert type(failed.value) is StoreUnavailable
+
+
 # -- what is sent ------------------------------------------------------------------
 
 
@@ -142,6 +172,8 @@ async def test_each_call_wants_a_leader_and_carries_the_token_it_was_given() -> 
 async def test_the_environments_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("GRPC_ADDRESS_HTTP_PROXY", "127.0.0.1:1")
+    monkeypatch.setenv("GRPC_ADDRESS_HTTP_PROXY_ENABLED_ADDRESSES", "127.0.0.0/8,::1")
     server = TinyServer({Method.RANGE: found})
     async with serving(server):
         client = EtcdClient(EtcdOptions(host="localhost", port=server.port))
@@ -211,7 +243,10 @@ async def test_a_port_that_never_answers_takes_the_time_it_is_given(
             with pytest.raises(CallFailed) as failed:
                 await connection.connect(0.3)
             assert 0.25 < time.monotonic() - started < 0.6
+            with pytest.raises(CallFailed) as again:
+                await connection.connect(0.1)
         assert failed.value.failure is Failure.NOT_CONNECTED
+        assert failed.value.detail == again.value.detail, "else the log says it again and again"
 
 
 async def test_a_name_that_is_none() -> None:
@@ -236,7 +271,7 @@ async def test_an_answer_that_is_not_etcds() -> None:
     async with serving(server), connection_to(server.endpoint) as connection:
         with pytest.raises(CallFailed, match="not etcd's") as failed:
             await connection.call(Method.RANGE, RangeRequest(), token=None, timeout=2)
-    assert failed.value.failure is Failure.REFUSED
+    assert failed.value.failure is Failure.UNANSWERED
 
 
 # -- streams -----------------------------------------------------------------------
@@ -399,3 +434,26 @@ def test_event_loops_one_after_another_and_side_by_side() -> None:
     for thread in threads:
         thread.join(20)
     assert errors == []
+
+
+async def test_channels_that_failed_are_gone_without_a_garbage_collection(
+    open_proxy: OpenProxy,
+) -> None:
+    async with serving(TinyServer({Method.RANGE: found})) as server:
+        proxy = await open_proxy(server.port)
+        async with client_to(proxy.url()) as client:
+            await client.get(b"k")
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(5):
+                    proxy.refuse()
+                    with suppress(StoreUnavailable, TimeoutError):
+                        async with asyncio.timeout(0.1):
+                            await client.get(b"k")
+                    proxy.heal()
+                    await client.get(b"k")
+                channels = [each for each in gc.get_objects() if isinstance(each, Channel)]
+            finally:
+                gc.enable()
+    assert len(channels) <= 2, "the present one, and one that is to be closed next"

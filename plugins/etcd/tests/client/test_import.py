@@ -16,11 +16,14 @@ def now():
 before = now()
 import flannel_sdk_etcd
 early = sorted({name.partition(".")[0] for name in sys.modules} & {"grpc", "google"})
-untouched = "GRPC_ENABLE_FORK_SUPPORT" not in os.environ
+untouched = not any(name.startswith("GRPC_") for name in os.environ)
 flannel_sdk_etcd.EtcdSubnetManager(flannel_sdk_etcd.EtcdOptions())
 after = now()
+alone = os.environ.get("GRPC_VERBOSITY")
+flannel_sdk_etcd.plugin.open(flannel_sdk_etcd.EtcdOptions())
 print(json.dumps({
     "early": early, "untouched": untouched, "fork": os.environ["GRPC_ENABLE_FORK_SUPPORT"],
+    "alone": alone, "opened": os.environ["GRPC_VERBOSITY"],
     "seconds": after[0] - before[0], "mebibytes": after[1] - before[1],
 }))
 """
@@ -64,3 +67,9 @@ def test_the_client_loads_within_its_limits() -> None:
 def test_grpcs_fork_handlers_are_off_unless_the_user_has_said_otherwise() -> None:
     assert told()["fork"] == "0"
     assert told(GRPC_ENABLE_FORK_SUPPORT="1")["fork"] == "1"
+
+
+def test_grpcs_log_is_off_where_the_store_is_opened_by_name_and_nobody_has_said_otherwise() -> None:
+    found = told()
+    assert (found["alone"], found["opened"]) == (None, "NONE")
+    assert told(GRPC_VERBOSITY="INFO")["opened"] == "INFO"

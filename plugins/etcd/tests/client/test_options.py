@@ -137,6 +137,44 @@ def test_a_password_in_an_endpoint_is_refused_and_not_shown() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["http://me:hunter2@a://b", "me:hunter2@://a:1", "http://me:hun://ter2@a:1"]
+)
+def test_a_password_in_what_is_no_url_is_not_shown_either(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        EtcdOptions(endpoints=(text,))
+    assert "hun" not in str(refused.value)
+
+
+def test_what_etcd3s_client_takes_none_for_says_nothing() -> None:
+    nothing = dict.fromkeys(ETCD3_CLIENT - {"host", "port"})
+    given: dict[str, object] = {"host": "localhost", "port": 2379, **nothing}
+    options = EtcdOptions(**given)  # type: ignore[arg-type]  # as etcd3 declares them
+    assert options == EtcdOptions(host="localhost")
+
+
+def test_empty_texts_say_nothing_as_flannelds_empty_flags() -> None:
+    empty: dict[str, object] = {
+        "user": "",
+        "password": Secret(""),
+        "ca_cert": "",
+        "cert_cert": "",
+        "cert_key": "",
+        "host": "",
+    }
+    assert EtcdOptions(**empty) == EtcdOptions()  # type: ignore[arg-type]  # texts for paths
+
+
+@pytest.mark.parametrize("key", ["user", "password", "prefix"])
+def test_bytes_that_are_no_text_are_refused_unseen(key: str) -> None:
+    given: dict[str, object] = {"user": "me", "password": "x", key: "hunter2\udcff"}
+    with pytest.raises(ConfigError) as refused:
+        EtcdOptions(**given)  # type: ignore[arg-type]  # any of them
+    assert refused.value.key == key
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None
+
+
 def test_a_password_given_as_plain_text_is_not_shown_either() -> None:
     options = EtcdOptions(user="me", password="hunter2")  # type: ignore[arg-type]  # a mistake
     assert "hunter2" not in repr(options)

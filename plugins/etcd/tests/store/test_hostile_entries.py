@@ -7,12 +7,14 @@ import pytest
 from flannel_sdk_etcd.manager import EtcdSubnetManager
 
 from flannel_sdk.engine.feed import LeaseFeed
-from flannel_sdk.model import LeaseDelta, encode_attrs, format_subnet_key, parse_subnet_key
+from flannel_sdk.model import encode_attrs, format_subnet_key, parse_subnet_key
 from plugins.etcd.tests.nodes import IPV4, node, subnets
 from plugins.etcd.tests.store.site import Site
 from plugins.etcd.tests.store.test_lease_watches import delta, snapshot, soon, watching
 
 MIB = 1 << 20
+OWN_AND_PEER = [(node(number), subnets(f"10.3.{number}.0/24")) for number in (1, 2)]
+"""Apart from all hostile entries."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ async def test_d1_it_hides_itself_only(
     site: Site, store: EtcdSubnetManager, hostile: Hostile
 ) -> None:
     """In a delta, in a snapshot, and when a lease is acquired."""
-    peer = await store.acquire_lease(node(2))
+    peer = await store.acquire_lease(*OWN_AND_PEER[1])
     async with watching(store) as items:
         await snapshot(items)
         await site.put(hostile.key, hostile.value)
@@ -117,7 +119,7 @@ async def test_d1_it_hides_itself_only(
 
 @each(NO_LEASES)
 async def test_d1_no_peer_is_lost(site: Site, store: EtcdSubnetManager, hostile: Hostile) -> None:
-    own, peer = [await store.acquire_lease(node(number)) for number in (1, 2)]
+    own, peer = [await store.acquire_lease(*at) for at in OWN_AND_PEER]
     feed = LeaseFeed(await store.get_network_config(), own)
     async with watching(store) as items, aclosing(feed.updates()) as updates:
         feed.apply(await snapshot(items))
@@ -127,6 +129,10 @@ async def test_d1_no_peer_is_lost(site: Site, store: EtcdSubnetManager, hostile:
         assert not feed.pending
         assert [one.subnets for one in feed.peers()] == [peer.subnets]
         assert feed.status()["malformed"] == 1
+        await site.delete(hostile.key)
+        feed.apply(await delta(items))
+        assert not feed.pending
+        assert feed.status()["malformed"] == 0
 
 
 @each([one for one in NO_LEASES if one.key == b"10.3.60.0-24"])
@@ -150,17 +156,18 @@ async def test_bad_then_good_then_bad_then_gone(
 
 
 @each([one for one in NO_LEASES if one.key != b"10.3.60.0-24"])
-async def test_the_end_of_a_foreign_key_says_nothing(
+async def test_the_end_of_a_foreign_key_is_the_end_of_no_lease(
     site: Site, store: EtcdSubnetManager, hostile: Hostile
 ) -> None:
     await site.put(hostile.key, hostile.value)
     async with watching(store) as items:
-        await snapshot(items)
+        (malformed,) = (await snapshot(items)).malformed
         await site.delete(hostile.key)
         lease = await store.acquire_lease(node(1))
         found = await delta(items)
-        while not found.changed:  # nothing to say of it, or nothing said
-            assert found == LeaseDelta(revision=found.revision, received_at=found.received_at)
+        if not found.changed:  # a batch of its own
+            assert (list(found.removed), list(found.malformed)) == ([], [])
+            assert list(found.cleared) == [malformed.key]
             found = await delta(items)
         assert [one.subnets for one in found.changed] == [lease.subnets]
 
@@ -169,7 +176,7 @@ async def test_the_end_of_a_foreign_key_says_nothing(
 async def test_a_lie_is_refused_and_costs_nobody_a_peer(
     site: Site, store: EtcdSubnetManager, hostile: Hostile
 ) -> None:
-    own, peer = [await store.acquire_lease(node(number)) for number in (1, 2)]
+    own, peer = [await store.acquire_lease(*at) for at in OWN_AND_PEER]
     feed = LeaseFeed(await store.get_network_config(), own)
     async with watching(store) as items, aclosing(feed.updates()) as updates:
         feed.apply(await snapshot(items))

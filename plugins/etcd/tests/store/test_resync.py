@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 import pytest
+from flannel_sdk_etcd.errors import Compacted
 from flannel_sdk_etcd.keys import Keys
 from flannel_sdk_etcd.manager import EtcdSubnetManager
 from flannel_sdk_etcd.options import EtcdOptions
@@ -230,6 +231,37 @@ def test_a_watch_that_breaks_each_time_is_not_repeated_without_a_pause() -> None
         assert opened < 30
 
     virtual_time.run(main())
+
+
+def test_a_store_that_loses_its_history_each_time_is_not_hammered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first loss costs no time; a server that says so of every list gets ever more of it."""
+
+    async def main() -> None:
+        one = Node()
+        read_at: list[float] = []
+
+        def lost(*_: object, **__: object) -> AsyncGenerator[WatchBatch, None]:
+            read_at.append(asyncio.get_running_loop().time())
+            return failing(Compacted(f"history before {len(read_at)} is gone", len(read_at)))
+
+        one.client.watch = lost  # type: ignore[method-assign]  # a defect
+
+        async def read_on() -> None:
+            async with watching(one.store) as items:
+                async for _ in items:
+                    pass
+
+        async with one.store:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(read_on(), 300)
+        assert read_at[1] == read_at[0]
+        assert 60 <= len(read_at) <= 130
+
+    with caplog.at_level(logging.INFO):
+        virtual_time.run(main())
+    assert len(caplog.records) <= 2 + 5
 
 
 async def test_d23_a_list_is_one_request_and_an_event_none(one: Node) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import product
 
 import pytest
+from flannel_sdk_etcd.errors import Compacted, EtcdLeaseGone
 from flannel_sdk_etcd.keys import Keys
 from flannel_sdk_etcd.manager import EtcdSubnetManager
 from flannel_sdk_etcd.options import EtcdOptions
@@ -227,6 +228,27 @@ async def test_cancelled_at_any_request(case: Case, when: str, fault: Fault | No
 
 
 @each_case
+async def test_closed_at_any_request(case: Case) -> None:
+    count = len(await requests_of(case))
+    for number in range(count):
+        world, act = case()
+        closing: list[asyncio.Task[None]] = []
+
+        def close(world: World = world, closing: list[asyncio.Task[None]] = closing) -> None:
+            closing.append(asyncio.create_task(world.store.aclose()))
+
+        world.client.before[number] = close
+        async with no_task_left():
+            await asyncio.gather(act(), return_exceptions=True)
+            await asyncio.gather(*closing)
+        assert len(closing) == 1
+        world.check_unused()
+        world.check_theirs()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await act()
+
+
+@each_case
 async def test_cancelled_again_while_cleaning_up(case: Case) -> None:
     count = len(await requests_of(case))
     for number in range(count):
@@ -330,6 +352,70 @@ async def test_d8_a_rival_at_any_request(case: Case, rival: str) -> None:
             world.check_theirs()
         else:
             world.check(lease)
+
+
+@pytest.mark.parametrize("stubborn", [5, 6, 7])
+async def test_an_etcd_lease_that_cannot_be_revoked_keeps_none_of_the_others(stubborn: int) -> None:
+    """Where one carries keys of others too, a user of ours may lack the right to look at it."""
+    world = World()
+    revoke = world.client.revoke_lease
+
+    async def forbidden(lease: int) -> None:
+        if lease == stubborn:
+            raise StoreUnavailable("etcd does not let user 'flannel' do this")
+        await revoke(lease)
+
+    world.client.revoke_lease = forbidden  # type: ignore[method-assign]  # a server's
+    for number in (5, 6, 7):
+        world.etcd.grant(number, 86400)
+        world.store._leasing.grants.removing(KeyValue(OURS, b"", 1, number))
+    async with world.store:
+        pass
+    assert world.etcd.leases.keys() == {stubborn, FOREIGN}
+
+
+async def test_an_etcd_lease_that_was_not_granted_is_not_revoked() -> None:
+    """It may be somebody else's, who has the same id."""
+    world, act = fresh()
+    world.client.faults = {1: Fault.FAIL}
+    async with world.store:
+        with pytest.raises(StoreUnavailable):
+            await act()
+    assert world.client.requests == ["get", "grant"]
+
+
+async def test_our_lease_made_a_reservation_by_somebody_leaves_no_etcd_lease() -> None:
+    world, act = fresh()
+    async with world.store:
+        lease = await act()
+        world.etcd.put(KEYS.of(lease.subnets), encode_attrs(FORMER))
+        renewed = await world.store.renew_lease(lease)
+    assert renewed.expires_at is None
+    world.check(renewed)
+
+
+@each_case
+@pytest.mark.parametrize("error", [EtcdLeaseGone("it is gone"), Compacted("it is gone", 1)])
+async def test_a_setback_at_each_try_is_left_to_the_caller(
+    case: Case, error: StoreUnavailable
+) -> None:
+    """Who tries again without an end and without a pause is a load for the servers."""
+    world, act = case()
+    put_if = world.client.put_if
+
+    async def setback(key: bytes, expected: int, value: bytes, lease: int = 0) -> object:
+        await asyncio.sleep(0)
+        raise error
+
+    world.client.put_if = setback  # type: ignore[method-assign,assignment]  # a server's
+    async with asyncio.timeout(30), world.store:
+        with pytest.raises(type(error)):
+            await act()
+        world.check_unused()
+        assert len(world.client.requests) < 200
+        world.client.put_if = put_if  # type: ignore[method-assign]
+        lease = await as_a_keeper(world, act)
+    world.check(lease)
 
 
 @pytest.mark.parametrize("seed", range(3))

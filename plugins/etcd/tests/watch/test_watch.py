@@ -63,6 +63,17 @@ def _run_for(source: ScriptedSource, seconds: float) -> None:
     virtual_time.run(main())
 
 
+def _run_for_after(source: ScriptedSource, seconds: float) -> None:
+    """Watch for so long; there is one event at most."""
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await _take(source, 2)
+
+    virtual_time.run(main())
+
+
 def _asked_from(source: ScriptedSource) -> list[int]:
     return [stream.create.start_revision for stream in source.streams if stream.create]
 
@@ -273,6 +284,14 @@ def test_a_server_that_breaks_each_stream_at_once_is_not_hammered() -> None:
     assert len(source.streams) < 30
 
 
+def test_a_stream_that_only_repeats_what_was_delivered_has_not_worked() -> None:
+    """It is asked for from one revision earlier on: to send that again is no progress."""
+    cut: Script = [created(900), events(put(5), at=900), broken()]
+    source = ScriptedSource(*[cut] * 100)
+    _run_for_after(source, 60)
+    assert len(source.streams) < 30
+
+
 def test_a_failure_is_said_once_a_minute_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     source = ScriptedSource(
@@ -281,7 +300,7 @@ def test_a_failure_is_said_once_a_minute_and_its_end_once(caplog: pytest.LogCapt
     )  # fmt: skip
     _taken(source, 2)
     said = [record.getMessage() for record in caplog.records]
-    assert said[0] == ("watching /n/: etcd at http://127.0.0.1:1: reset; trying again in 0.0 s")
+    assert said[0] == ("watching /n/: etcd at http://127.0.0.1:1: reset; trying again at once")
     assert said[1].startswith("watching /n/: etcd does not answer; trying again in 0.")
     assert said[2:] == ["watching /n/: works again"]
 

@@ -151,7 +151,7 @@ async def test_a_node_that_claims_anothers_subnet_is_named(site: Site) -> None:
         delta = await anext(watch)
         assert not isinstance(delta, LeaseSnapshot)
         assert [lease.attrs.public_ips for lease in delta.changed] == [vxlan(3).public_ips]
-        assert (delta.removed, delta.healed, delta.malformed) == ([], ["aa"], [])
+        assert (delta.removed, delta.cleared, delta.malformed) == ([], ["aa"], [])
 
 
 def test_our_own_node_keeps_its_subnet() -> None:

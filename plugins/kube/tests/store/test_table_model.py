@@ -48,7 +48,7 @@ class _Consumer:
         for subnets, attrs in changed.items():
             assert self.leases.get(subnets) != attrs, "told twice"
             self.leases[subnets] = attrs
-        for name in told.healed:
+        for name in told.cleared:
             del self.malformed[name]
         for one in told.malformed:
             assert self.malformed.get(one.key) != one.reason, "named twice"
