@@ -68,7 +68,7 @@ class ApiClient:
                 await asyncio.sleep(failed.retry_after)
 
     async def _answered(self, request: Request, deadline: float) -> bytes:
-        async with self._answer(request, self._timeout) as response:
+        async with self._answer(request, self._timeout, deadline) as response:
             try:
                 async with asyncio.timeout_at(
                     deadline + _LONG_SECONDS if request.is_long else deadline
@@ -85,7 +85,8 @@ class ApiClient:
 
         Within, CallFailed SILENT after ``silence`` seconds without a byte.
         """
-        async with self._answer(request, silence) as response:
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        async with self._answer(request, silence, deadline) as response:
             self.outcomes.worked(request.purpose)
             yield self._lines(response, silence)
 
@@ -98,11 +99,10 @@ class ApiClient:
 
     @asynccontextmanager
     async def _answer(
-        self, request: Request, silence: float
+        self, request: Request, silence: float, deadline: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A successful answer, whose body is still to be read."""
+        """A successful answer that began before ``deadline``, whose body is still to be read."""
         try:
-            deadline = asyncio.get_running_loop().time() + self._timeout
             access = await self._granted(self._credentials.current(), deadline)
             try:
                 async with asyncio.timeout_at(deadline):
@@ -160,18 +160,22 @@ class ApiClient:
                 headers=headers,
                 ssl=access.tls or True,
                 server_hostname=access.server_name if access.tls else None,
-                proxy=access.proxy,
+                proxy=access.proxy.reveal() if access.proxy else None,
                 allow_redirects=False,
                 read_bufsize=_READ_AHEAD,
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=CONNECT_SECONDS, sock_read=silence
                 ),
             )
+        except aiohttp.ClientResponseError as error:
+            no_answer = self._closed_or(not_connected(error))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._closed_or(not_connected(error)) from error
-        if response.status >= 300 or response.content_type != "application/json":
-            raise await _refusal(response)
-        return response
+        else:
+            if response.status >= 300 or response.content_type != "application/json":
+                raise await _refusal(response)
+            return response
+        raise no_answer  # chained to nothing: what aiohttp raised holds the headers that were sent
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._is_closed:

@@ -28,7 +28,8 @@ class Access(NamedTuple):
     """The whole header."""
     server_name: str | None = None
     """To check the certificate for, where it is not the URL's host."""
-    proxy: str | None = None
+    proxy: Secret | None = None
+    """Its URL, which may have a password."""
 
 
 class Credentials(Protocol):
@@ -68,7 +69,8 @@ def trusting(key: str, called: str, pem: str | None) -> ssl.SSLContext:
         if pem is None:
             context.load_verify_locations(cafile=_system_roots())
         else:
-            context.load_verify_locations(cadata=pem)
+            # all but comments is ASCII
+            context.load_verify_locations(cadata=pem.encode("ascii", "ignore").decode())
     except (ssl.SSLError, OSError, ValueError) as error:
         raise ConfigError(key, f"{called} holds no CA certificate in PEM.") from error
     return context

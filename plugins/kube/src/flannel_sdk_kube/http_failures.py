@@ -71,8 +71,10 @@ def _unreachable(error: Exception, cause: BaseException | None) -> str:
         return f"its name has no address ({cause})"
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy refused: {error.status} {error.message}"
+    if isinstance(error, aiohttp.ClientResponseError):  # whose text may have a proxy's password
+        is_proxy = isinstance(error, aiohttp.ClientHttpProxyError)
+        refused = f"the proxy refused: {error.status} {error.message}"
+        return refused if is_proxy else "what it answers is no HTTP"
     if isinstance(error, ConnectionRefusedError) or isinstance(cause, ConnectionRefusedError):
         return "the connection was refused; is it running there?"
     if isinstance(error, aiohttp.ServerDisconnectedError):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from flannel_sdk.errors import ConfigError
 from flannel_sdk.model import Secret
@@ -138,11 +139,20 @@ class Kubeconfig:
         if not taken.host and not self._server:
             raise self._wrong("its cluster has no server")
         url = self._server or server_url(self.key, taken.host or "")
-        if taken.proxy and not taken.proxy.startswith(("http://", "https://")):
-            raise self._wrong("its proxy-url is neither http nor https, the kinds that are served")
+        proxy = self._proxy(taken.proxy) if taken.proxy else None
         tls, certificates = self._tls(taken) if url.startswith("https://") else (None, b"")
         authorization = _checked(self, taken.authorization())
-        return Access(url, tls, authorization, taken.tls_server_name, taken.proxy), certificates
+        return Access(url, tls, authorization, taken.tls_server_name, proxy), certificates
+
+    def _proxy(self, url: str) -> Secret:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise self._wrong("its proxy-url is not http://HOST:PORT or https://HOST:PORT")
+        return Secret(url)
 
     def _tls(self, taken: _Taken) -> tuple[ssl.SSLContext, bytes]:
         called = f"the certificate-authority of kubeconfig {self._path}"

@@ -98,6 +98,15 @@ async def test_a_server_that_asks_to_wait_is_waited_for() -> None:
     assert len(api.asked) == 2
 
 
+async def test_waiting_for_a_server_is_part_of_the_time_for_a_call() -> None:
+    busy = refuse(429, "TooManyRequests", headers={"Retry-After": "1"})
+    async with connected(busy, hang, timeout=1.3) as (_, client):
+        before = asyncio.get_running_loop().time()
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            await client.get_node("a")
+        assert asyncio.get_running_loop().time() - before < 2.0
+
+
 async def test_a_wait_beyond_the_time_for_a_call_is_the_caller_s() -> None:
     busy = refuse(503, "ServiceUnavailable", "starting", {"Retry-After": "30"})
     assert "starting" in str(await _failure(busy))

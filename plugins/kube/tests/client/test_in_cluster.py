@@ -141,3 +141,15 @@ async def test_a_certificate_for_another_name_or_time_is_named(
         with pytest.raises(ConfigError, match=f"not valid for it.*{saying}"):
             await client.get_node("a")
         await client.aclose()
+
+
+async def test_an_authority_may_be_commented_in_any_language(
+    authority: Authority, tmp_path: Path
+) -> None:
+    async with secure_api(authority, OK) as api:
+        account = write_account(tmp_path, authority, "t1")
+        bundle = account / "ca.crt"
+        bundle.write_text(f"# Főtanúsítvány\n{bundle.read_text()}", encoding="utf-8")
+        client = pod_client(api, account)
+        assert await client.get_node("a") is not None
+        await client.aclose()

@@ -269,6 +269,19 @@ async def test_the_authority_of_another_cluster_is_named(
     assert not api.asked
 
 
+async def test_an_authority_may_be_commented_in_any_language(
+    authority: Authority, tmp_path: Path
+) -> None:
+    async with secure_api(authority, OK) as api:
+        path = write_config(tmp_path, api.url, authority)
+        bundle = tmp_path / "bundle.pem"
+        bundle.write_text(f"# Főtanúsítvány\n{authority.ca.read_text()}", encoding="utf-8")
+        _edit(path, "cluster", certificate_authority=str(bundle))
+        client = _client(path)
+        assert await client.get_node("a") is not None
+        await client.aclose()
+
+
 async def _complaint(path: Path) -> str:
     client = _client(path)
     with pytest.raises(ConfigError) as caught:
