@@ -47,6 +47,7 @@ class Reflector:
         """The resourceVersion up to which all is known; None: list."""
         self._is_in_doubt = False
         """Whether the server may have been put back to before the position since."""
+        self._was_silent = False
         self._revision = 0
         self._has_told = False
         self._healthy_since: float | None = None
@@ -74,8 +75,6 @@ class Reflector:
 
     async def _session(self) -> AsyncGenerator[Item, None]:
         """One connection's worth, or a list and one connection's."""
-        if self._is_in_doubt:
-            await self._check_position()
         if self._is_at_begin():
             try:
                 async with (
@@ -97,23 +96,24 @@ class Reflector:
         async with (
             self._source.watch(self._selector, self._position) as batches,
             aclosing(batches),
-            aclosing(self._told_and_follow(batches, [])) as items,
         ):
-            async for item in items:
-                yield item
+            if self._is_in_doubt:
+                await self._check_position()
+            async with aclosing(self._told_and_follow(batches, [])) as items:
+                async for item in items:
+                    yield item
 
     def _is_at_begin(self) -> bool:
         return self._position is None
 
     async def _check_position(self) -> None:
-        """List again where the server counts from further back, as after an etcd's restore.
+        """CallFailed EXPIRED where the server counts from further back, as after a restore.
 
         A watch from a position that it has not reached would tell nothing until it has.
         """
         position = _number(self._position)
-        if position and 0 < (newest := _number(await self._source.newest())) < position:
-            _log.info("nodes are listed again: the API server was put back to an older state")
-            self._position = None
+        if position and 0 < _number(await self._source.newest()) < position:
+            raise CallFailed(Failure.EXPIRED, "it was put back to an older state")
         self._is_in_doubt = False
 
     async def _read_initial(self, batches: EventBatches) -> list[Event]:
@@ -150,7 +150,7 @@ class Reflector:
 
     def _replace(self, nodes: dict[str, NodeEntry], revision: str) -> None:
         self._known.replace(nodes)
-        self._position = revision
+        self._position, self._is_in_doubt = revision, False
         self._count(revision)
 
     async def _told_and_follow(
@@ -193,7 +193,9 @@ class Reflector:
             self._backoff.reset()
             self._expired = self._refused = 0
         failure = failed.failure if isinstance(failed, CallFailed) else None
-        self._is_in_doubt |= failed is not None
+        if failed is not None and (failure is not Failure.SILENT or self._was_silent):
+            self._is_in_doubt = True
+        self._was_silent = failure is Failure.SILENT
         if failure is Failure.EXPIRED:
             self._position = None
             self._expired += 1

@@ -273,11 +273,22 @@ def test_a_connection_that_is_often_cut_costs_no_list() -> None:
 
 def test_a_server_put_back_to_an_older_state_is_listed_again() -> None:
     """A watch from a revision that it has not reached would tell nothing until it has."""
-    for failure in (CUT, DOWN, CallFailed(Failure.SILENT)):
-        source = ScriptedSource([START, Pause(20), failure], [[A10, bookmark(4, end=True)], HANG])
+    for failure in (CUT, DOWN):
+        source = ScriptedSource(
+            [START, Pause(20), failure], [HANG], [[A10, bookmark(4, end=True)], HANG]
+        )
         source.reached = "4"
         assert _told(source) == [("=a", "=b"), ("-b",)]
-        assert source.questions == ["initial", "initial"]
+        assert source.questions == ["initial", "watch 10", "initial"]
+        assert source.looked == 1
+
+
+def test_a_server_that_stays_silent_may_have_been_put_back() -> None:
+    silent: list[Step] = [Pause(100), CallFailed(Failure.SILENT)]
+    source = ScriptedSource([START, *silent], silent, [HANG], [[A10, bookmark(4, end=True)], HANG])
+    source.reached = "4"
+    assert _told(source) == [("=a", "=b"), ("-b",)]
+    assert source.questions == ["initial", "watch 10", "watch 10", "initial"]
 
 
 def test_a_server_is_asked_how_far_it_is_after_failures_alone() -> None:
@@ -289,11 +300,11 @@ def test_a_server_is_asked_how_far_it_is_after_failures_alone() -> None:
 
 
 def test_a_server_that_does_not_say_how_far_it_is_is_waited_for() -> None:
-    source = ScriptedSource([START, Pause(20), CUT], [[put("c", 11)], HANG])
+    source = ScriptedSource([START, Pause(20), CUT], *[[HANG]] * 1000)
     source.reached = DOWN
     assert _told(source) == [("=a", "=b")]
-    assert source.questions == ["initial"]
-    assert 100 < source.looked < 300
+    assert 100 < source.looked == len(source.questions) - 1 < 300
+    assert source.open_watches == 0
 
 
 def test_a_closed_client_ends_the_watch() -> None:

@@ -98,11 +98,12 @@ async def test_a_line_that_is_cut_off_is_read_again(cut_at: int) -> None:
 
 
 async def test_a_server_put_back_to_an_older_state_is_listed_again() -> None:
-    answers = stream(A5, B6, bookmark(6, end=True), cut=True), stream(A5, bookmark(5, end=True))
+    restored = stream(), stream(A5, bookmark(5, end=True))
+    answers = stream(A5, B6, bookmark(6, end=True), cut=True), *restored
     async with connected(*answers) as (api, client), aclosing(client.watch_nodes()) as items:
         api.reached = 5
         assert [told(await anext(items)) for _ in range(2)] == [("=a", "=b"), ("-b",)]
-        assert api.questions == ["initial", "initial"]
+        assert api.questions == ["initial", "watch", "initial"]
         assert api.looked == 1
 
 
