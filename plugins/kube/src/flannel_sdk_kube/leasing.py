@@ -78,8 +78,6 @@ class Leasing:
 
     async def acquire(self, config: NetworkConfig, attrs: LeaseAttrs) -> Lease:
         """As ``SubnetManager.acquire_lease``, for this configuration."""
-        if not attrs.public_ips.families:
-            raise ConfigError("public-ip", "A node needs a public IP address to hold a lease.")
         async with self._writing:
             name = await self.node_name()
             return await self._publish(
@@ -166,6 +164,8 @@ class Leasing:
 
         It may have been deleted and made again, or annotated by others, at any moment.
         """
+        if not attrs.public_ips.families:
+            raise ConfigError("public-ip", "A node needs a public IP address to hold a lease.")
         encode_attrs(attrs)  # refuses what no peer could read
         for patches_left in reversed(range(_MOST_PATCHES + 1)):
             if node is None:

@@ -1,11 +1,12 @@
 """KubeSubnetManager: the nodes of a Kubernetes cluster as flannel's leases."""
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from flannel_sdk.errors import ConfigMissing, StoreUnavailable
+from flannel_sdk.errors import ConfigMissing, LeaseLost, StoreUnavailable
 from flannel_sdk.model import (
     ByFamily,
     Family,
@@ -78,9 +79,14 @@ class KubeSubnetManager:
         """The lease of our node: its pod CIDRs, whatever was held before.
 
         StoreUnavailable while there is no such node, or while it has no pod CIDR of each family of
-        the network. ConfigError if one is not inside the network.
+        the network. ConfigError if one is not inside the network. What is held already is kept
+        whatever became of the file since: it may say what its user does not apply.
         """
         self._refuse_closed()
+        held = self._leasing.lease
+        if held is not None and held.subnets == self._assigned:
+            with suppress(LeaseLost):
+                return await self._leasing.renew(replace(held, attrs=attrs))
         config = await read_net_conf(self._options.net_config_path)
         lease = await self._leasing.acquire(config, attrs)
         self._assigned = lease.subnets

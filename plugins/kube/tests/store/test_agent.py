@@ -139,3 +139,39 @@ async def test_a_changed_configuration_is_applied_under_any_pod_cidr(
         await eventually(lambda: agent.status()["state"] == "running", "running", SECONDS)
         assert one.configs[1].backend_options.values == {"Option": 1}
     assert "restart" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage",
+        '{"Network":"10.4.0.0/16","Backend":{"Type":"recording"}}',
+        '{"Network":"10.3.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48",'
+        '"Backend":{"Type":"recording"}}',
+        None,
+    ],
+    ids=["no configuration", "another network", "another family", "no file"],
+)
+async def test_a_configuration_that_is_not_applied_does_not_end_who_holds_a_lease(
+    site: Site, text: str | None
+) -> None:
+    """Who has to be restarted for it, or cannot use it, still repairs what others change."""
+    site.path.write_text(CONFIG)
+    await site.add("n1", "10.3.1.0/24", "fc00:0:0:1::/64")
+    await site.add("n2", "10.3.2.0/24")
+    async with agent_on(site, 1) as (_, one), agent_on(site, 2) as (_, two):
+        await eventually(lambda: len(two.peers) == 1, "peers", SECONDS)
+        if text is None:
+            site.path.unlink()
+        else:
+            site.path.write_text(text)
+        await site.annotate("n1", {f"{STEM}public-ip-overwrite": "203.0.113.9"})
+        await eventually(
+            lambda: (
+                [str(peer.attrs.public_ips.ipv4) for peer in two.peers.values()] == ["203.0.113.9"]
+            ),
+            "overwritten",
+            SECONDS,
+        )
+        assert one.lease.subnets == subnets("10.3.1.0/24")
+        assert len(one.configs) == 1
