@@ -1,8 +1,9 @@
 """One cluster, a fake one or a real one: managers of its nodes, and a hand on its objects."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from flannel_sdk_kube import KubeOptions
 from flannel_sdk_kube.manager import KubeSubnetManager
 
 from flannel_sdk.model import ByFamily, Family, IPAddress, LeaseAttrs, Prefix, Subnets
+from flannel_sdk.testing.waiting import eventually
 from plugins.kube.tests.api_control import Json, listed, mapping
 from plugins.kube.tests.apiserver import ApiServer
 from plugins.kube.tests.fake_client import FakeCluster, FakeNodeClient
@@ -134,8 +136,20 @@ async def fake_site(folder: Path) -> AsyncIterator[FakeSite]:
 @asynccontextmanager
 async def real_site(folder: Path, server: ApiServer) -> AsyncIterator[RealSite]:
     site = RealSite(folder, server)
+    before = _sockets()
     async with site.stack:
         yield site
+    # A connection says goodbye in TLS after it was closed, for which the loop has to go on.
+    await eventually(lambda: not _sockets() - before, "all connections are closed")
+
+
+def _sockets() -> set[str]:
+    """Those that this process has open, by inode."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(entry))
+    return {target for target in found if target.startswith("socket:")}
 
 
 def annotations_of(node: Json) -> Json:
