@@ -52,7 +52,7 @@ class ApiClient:
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
 
-    async def call(self, request: Request) -> bytes:
+    async def call(self, request: Request) -> bytearray:
         """The body of the answer. A server that asks to wait for a moment is waited for.
 
         That it worked is for the caller to say, who knows whether the body is an answer.
@@ -67,13 +67,16 @@ class ApiClient:
                     raise
                 await asyncio.sleep(failed.retry_after)
 
-    async def _answered(self, request: Request, deadline: float) -> bytes:
+    async def _answered(self, request: Request, deadline: float) -> bytearray:
         async with self._answer(request, self._timeout, deadline) as response:
             try:
                 async with asyncio.timeout_at(
                     deadline + _LONG_SECONDS if request.is_long else deadline
                 ):
-                    return await response.read()
+                    body = bytearray()  # response.read() would hold a large one twice
+                    while piece := await response.content.readany():
+                        body += piece
+                    return body
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 raise self._closed_or(_broken(error)) from error
 

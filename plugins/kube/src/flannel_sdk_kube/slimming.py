@@ -76,15 +76,15 @@ class Slimmer:
                 pass  # the order is another one
         return self._whole_event(_document(line))
 
-    def node(self, body: bytes) -> NodeEntry:
+    def node(self, body: bytes | bytearray) -> NodeEntry:
         """One Node; NotFromAPIServer if it is none."""
         return self._checked_node(_document(body))
 
-    def page(self, body: bytes) -> Page:
+    def page(self, body: bytes | bytearray) -> Page:
         """A NodeList; NotFromAPIServer if it is none."""
         return self._cut_page(body) or self._whole_page(_document(body))
 
-    def _cut_page(self, body: bytes) -> Page | None:
+    def _cut_page(self, body: bytes | bytearray) -> Page | None:
         """By the usual order of a list; None where only the general way can decide."""
         start = body.find(_ITEMS) + len(_ITEMS)
         if start < len(_ITEMS) or not body.endswith((b"]}", b"]}\n")):
@@ -167,7 +167,7 @@ def _revision(meta: _Object) -> str:
     return revision
 
 
-def pod_node_name(body: bytes) -> str:
+def pod_node_name(body: bytes | bytearray) -> str:
     """Of a Pod: the node that it is on, empty if none yet; NotFromAPIServer if it is no Pod."""
     spec = _document(body).get("spec")
     if not isinstance(spec, dict):
@@ -175,7 +175,7 @@ def pod_node_name(body: bytes) -> str:
     return str(spec.get("nodeName") or "")
 
 
-def _document(body: bytes) -> _Object:
+def _document(body: bytes | bytearray) -> _Object:
     try:
         document = _loads(body)
     except (ValueError, RecursionError) as error:
