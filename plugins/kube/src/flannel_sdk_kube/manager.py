@@ -141,9 +141,13 @@ class KubeSubnetManager:
                 yield item
 
     async def _watch_network_config(self) -> AsyncGenerator[NetworkConfig, None]:
-        async with aclosing(watch_net_conf(self._options.net_config_path)) as configs:
+        def told_as(config: NetworkConfig) -> NetworkConfig:
+            return as_assigned(config, self._assigned)
+
+        path = self._options.net_config_path
+        async with aclosing(watch_net_conf(path, told_as=told_as)) as configs:
             async for config in configs:
-                yield as_assigned(config, self._assigned)
+                yield config
 
     async def _families(self) -> Iterable[Family]:
         if self._leasing.lease is not None:

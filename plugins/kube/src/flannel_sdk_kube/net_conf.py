@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import stat
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -32,21 +32,25 @@ async def read_net_conf(path: Path) -> NetworkConfig:
 
 
 async def watch_net_conf(
-    path: Path, every: float = LOOK_SECONDS
+    path: Path,
+    every: float = LOOK_SECONDS,
+    told_as: Callable[[NetworkConfig], NetworkConfig] = lambda config: config,
 ) -> AsyncGenerator[NetworkConfig, None]:
     """As ``SupportsConfigWatch.watch_network_config``; a file that is gone says nothing either.
 
+    ``told_as`` makes of a configuration what is told, also again once that is something else.
     The path is looked up anew each time: a ConfigMap's file is a link into a directory that is
     itself a link, which a kubelet replaces.
     """
     seen: _Version | None = None
-    last: NetworkConfig | None = None
+    newest: NetworkConfig | None = None
+    told: NetworkConfig | None = None
     passed_over = ""
     while True:
         version = _version(path)
         if version is not None and version != seen:
             try:
-                config = await read_net_conf(path)
+                newest = await read_net_conf(path)
             except ConfigMissing:
                 pass  # it is just being replaced
             except ConfigError as error:
@@ -55,10 +59,10 @@ async def watch_net_conf(
                     _log.warning("a wrong network configuration is passed over: %s", error)
             else:
                 passed_over = ""
-                if config != last:
-                    last = config
-                    yield config
         seen = version
+        if newest is not None and (config := told_as(newest)) != told:
+            told = config
+            yield config
         await asyncio.sleep(every)
 
 

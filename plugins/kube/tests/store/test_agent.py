@@ -22,6 +22,7 @@ from tests.unit.agent.recording import Recording, running
 
 CONFIG = '{"Network":"10.3.0.0/16","Backend":{"Type":"recording"}}'
 CHANGED = '{"Network":"10.3.0.0/16","Backend":{"Type":"recording","Option":1}}'
+DUAL = CONFIG.replace('"Backend"', '"EnableIPv6":true,"IPv6Network":"fc00::/48","Backend"')
 SECONDS = 20.0
 
 
@@ -146,8 +147,7 @@ async def test_a_changed_configuration_is_applied_under_any_pod_cidr(
     [
         "garbage",
         '{"Network":"10.4.0.0/16","Backend":{"Type":"recording"}}',
-        '{"Network":"10.3.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48",'
-        '"Backend":{"Type":"recording"}}',
+        DUAL,
         None,
     ],
     ids=["no configuration", "another network", "another family", "no file"],
@@ -175,3 +175,24 @@ async def test_a_configuration_that_is_not_applied_does_not_end_who_holds_a_leas
         )
         assert one.lease.subnets == subnets("10.3.1.0/24")
         assert len(one.configs) == 1
+
+
+async def test_a_node_made_again_with_another_mask_needs_no_restart(site: Site) -> None:
+    """As where the cluster's node mask was changed."""
+    site.path.write_text(CONFIG)
+    await site.add("n1", "10.3.1.0/24")
+    async with agent_on(site, 1) as (agent, one):
+        await site.delete("n1")
+        await site.add("n1", "10.3.9.0/25")
+        await eventually(
+            lambda: one.lease.subnets == subnets("10.3.9.0/25"), "registered again", SECONDS
+        )
+        await eventually(
+            lambda: (
+                agent.status()["config"] == {"restart_needed": None, "refused": None}
+                and [str(c.pools.ipv4 and c.pools.ipv4.subnet_length) for c in one.configs][-1]
+                == "25"
+            ),
+            "registered with the configuration of such subnets",
+            SECONDS,
+        )
