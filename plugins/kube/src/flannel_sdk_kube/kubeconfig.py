@@ -28,6 +28,9 @@ _LACKING_KEY = re.compile(r"Expected key (\S+) in")
 _LACKING_NAME = re.compile(r"Expected object with name (\S+) in \S*(contexts|clusters|users) list")
 _MISSING_FILE = re.compile(r"File does not exist: (.+)")
 
+# Threads that import the same packages at once may each see the other's half.
+_IMPORT = threading.Lock()
+
 
 class _Taken:
     """What the package is given to fill; its own Configuration would also read the environment."""
@@ -120,8 +123,8 @@ class Kubeconfig:
             raise ConfigError(
                 self.key, f"kubeconfig {self._path} cannot be read: {error.strerror}."
             ) from error
-        from kubernetes.config import ConfigException, load_kube_config
-
+        with self._importing():
+            from kubernetes.config import ConfigException, load_kube_config
         try:
             load_kube_config(  # type: ignore[no-untyped-call]  # so in the package
                 config_file=str(self._path),
@@ -134,6 +137,18 @@ class Kubeconfig:
         except Exception as error:
             # of the package, which checks little; its text may hold a piece of the file
             raise self._wrong(f"{type(error).__name__} while it was read") from None
+
+    @contextmanager
+    def _importing(self) -> Iterator[None]:
+        needs = f"kubeconfig {self._path} needs the package kubernetes, which cannot be imported"
+        try:
+            with _IMPORT:
+                yield
+        except ImportError as error:
+            raise ConfigError(self.key, f"{needs}: {error}.") from error
+        except Exception as error:
+            # a warning that was made an error, as some are at the first import alone
+            raise CallFailed(Failure.NO_CREDENTIALS, f"{needs}: {error}") from error
 
     def _access(self, taken: _Taken) -> tuple[Access, bytes]:
         if not taken.host and not self._server:

@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from flannel_sdk_kube import KubeOptions
@@ -355,6 +356,23 @@ def test_a_log_of_others_passes_while_a_kubeconfig_is_read(
         logging.getLogger().error("an error")
     assert errors == ["an error"]
     assert [record.getMessage() for record in caplog.records] == ["a warning"]
+
+
+async def test_a_package_that_cannot_be_imported_is_named(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Warned(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise DeprecationWarning("some day")
+
+    client = _client(write_config(tmp_path, "https://127.0.0.1:1", authority))
+    monkeypatch.setitem(sys.modules, "kubernetes.config", Warned("kubernetes.config"))
+    with pytest.raises(StoreUnavailable, match="kubernetes, which cannot be imported: some day"):
+        await client.get_node("a")
+    monkeypatch.setitem(sys.modules, "kubernetes.config", None)
+    with pytest.raises(ConfigError, match="needs the package kubernetes, which cannot be"):
+        await client.get_node("a")
+    await client.aclose()
 
 
 def test_the_package_is_imported_for_a_kubeconfig_alone() -> None:
