@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from flannel_sdk.agent.config_follower import ConfigFollower
 from flannel_sdk.agent.facts import interface_facts, lease_facts
-from flannel_sdk.agent.node_record import asked_interface, tell_ready
+from flannel_sdk.agent.node_record import asked_interface, holder_names, tell_ready
 from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
@@ -216,7 +216,7 @@ class NodeAgent:
         That is when the lease has other subnets, and when another configuration can be applied.
         """
         config = follower.applied
-        feed = self._feed = LeaseFeed(config, network.lease)
+        feed = self._feed = LeaseFeed(config, network.lease, holder_names(self._store))
         self._serving = True
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._follow(feed), name="lease watch")

@@ -1,13 +1,19 @@
-"""What a store that keeps a record of this node adds: public IPs from it, readiness into it."""
+"""What a store that keeps records of nodes adds: their names, this one's public IPs, readiness."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 from flannel_sdk.backoff import retry
 from flannel_sdk.errors import PermanentError
 from flannel_sdk.hostnet.external_interface import InterfaceRequest
-from flannel_sdk.interfaces import SubnetManager, SupportsNetworkReady, SupportsStoredPublicIPs
-from flannel_sdk.model import ByFamily, Lease
+from flannel_sdk.interfaces import (
+    SubnetManager,
+    SupportsHolderNames,
+    SupportsNetworkReady,
+    SupportsStoredPublicIPs,
+)
+from flannel_sdk.model import ByFamily, Lease, Subnets
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +28,12 @@ async def asked_interface(store: SubnetManager, request: InterfaceRequest) -> In
     return replace(
         request, public_ips=ByFamily(stored.ipv4 or given.ipv4, stored.ipv6 or given.ipv6)
     )
+
+
+def holder_names(store: SubnetManager) -> Callable[[Subnets], str | None]:
+    """By what name the store knows who holds a lease, if it knows names."""
+    found: object = store
+    return found.holder_name if isinstance(found, SupportsHolderNames) else lambda _: None
 
 
 async def tell_ready(store: SubnetManager, lease: Lease) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
 from flannel_sdk.engine.admission import Admission
 from flannel_sdk.engine.convergence import Convergence
@@ -51,8 +51,17 @@ class LeaseFeed:
     Nothing is told before the first snapshot. A renewal that changes no attribute tells nothing.
     """
 
-    def __init__(self, config: NetworkConfig, own: Lease) -> None:
-        """``own``: the lease that this node holds; its subnets are never told."""
+    def __init__(
+        self,
+        config: NetworkConfig,
+        own: Lease,
+        holder_name: Callable[[Subnets], str | None] = lambda _: None,
+    ) -> None:
+        """``own``: the lease that this node holds; its subnets are never told.
+
+        ``holder_name``: who holds a lease, as far as that is known; for the log.
+        """
+        self._holder_name = holder_name
         self._own = own
         self._admission = Admission(config, own)
         self._peers: dict[Subnets, Lease] = {}
@@ -163,7 +172,8 @@ class LeaseFeed:
             return
         for subnets, reason in self._admission.refused.items():
             text = " ".join(str(subnet) for _, subnet in subnets.items_by_family())
-            self._log_once(text, reason)
+            name = self._holder_name(subnets)
+            self._log_once(text if name is None else f"{text} of {name}", reason)
 
     def _log_once(self, what: str, reason: str) -> None:
         if (what, reason) in self._logged or len(self._logged) >= _MOST_LOGGED:

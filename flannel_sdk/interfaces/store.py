@@ -149,6 +149,15 @@ class SupportsLabServer(Protocol):
 
 
 @runtime_checkable
+class SupportsHolderNames(Protocol):
+    """A store that knows by name who holds a lease."""
+
+    def holder_name(self, subnets: Subnets) -> str | None:
+        """A printable name of who holds it by what ``watch_leases`` told last; without I/O."""
+        ...
+
+
+@runtime_checkable
 class SupportsStoredPublicIPs(Protocol):
     """A store in which an operator can say what a node's public IPs are."""
 

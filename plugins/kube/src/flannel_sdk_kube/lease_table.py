@@ -52,6 +52,11 @@ class LeaseTable:
             return None
         return LeaseDelta(changed, removed, item.revision, malformed, item.received_at, healed)
 
+    def holder(self, subnets: Subnets) -> str | None:
+        """The node that is told as the holder of these subnets, in printable form."""
+        name = self._holders.get(subnets)
+        return None if name is None else shown(name)
+
     def _take_leases(self) -> tuple[list[Lease], list[Subnets]]:
         changed: list[Lease] = []
         removed: list[Subnets] = []

@@ -32,8 +32,8 @@ from flannel_sdk_kube.pod_cidrs import as_assigned
 
 
 class KubeSubnetManager:
-    """SubnetManager over one cluster; SupportsConfigWatch, SupportsNetworkReady,
-    SupportsStoredPublicIPs.
+    """SubnetManager over one cluster; SupportsConfigWatch, SupportsHolderNames,
+    SupportsNetworkReady, SupportsStoredPublicIPs.
 
     The cluster gives each node its pod CIDR, which is the lease's subnet: leases do not expire,
     and nothing is chosen. Nodes of flanneld's and ours share a cluster. Close it with
@@ -50,6 +50,8 @@ class KubeSubnetManager:
         self._is_node = options.node_name is not None or options.pod_name is not None
         self._assigned: Subnets = ByFamily()
         """Our node's subnets, as far as they were asked for."""
+        self._table: LeaseTable | None = None
+        """Of the watch that was begun last."""
         self.name = self._client.name
 
     async def __aenter__(self) -> Self:
@@ -124,6 +126,11 @@ class KubeSubnetManager:
         """
         return self._closing.until_closed(self._watch_leases())
 
+    def holder_name(self, subnets: Subnets) -> str | None:
+        """See SupportsHolderNames: ``node NAME``."""
+        name = self._table.holder(subnets) if self._table is not None else None
+        return None if name is None else f"node {name}"
+
     def watch_network_config(self) -> AsyncGenerator[NetworkConfig, None]:
         """See SupportsConfigWatch; the file is looked at every 2 s."""
         return self._closing.until_closed(self._watch_network_config())
@@ -135,7 +142,7 @@ class KubeSubnetManager:
 
     async def _watch_leases(self) -> AsyncGenerator[LeaseSnapshot | LeaseDelta, None]:
         reader = NodeReader(self._names, await self._families())
-        table = LeaseTable(reader, self._leasing.own_name)
+        table = self._table = LeaseTable(reader, self._leasing.own_name)
         async with aclosing(watch_leases(self._client, table)) as items:
             async for item in items:
                 yield item

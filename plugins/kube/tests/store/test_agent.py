@@ -196,3 +196,18 @@ async def test_a_node_made_again_with_another_mask_needs_no_restart(site: Site) 
             "registered with the configuration of such subnets",
             SECONDS,
         )
+
+
+async def test_a_node_whose_lease_is_refused_is_named(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.path.write_text(CONFIG)
+    await site.add("n1", "10.3.1.0/24")
+    await site.add("good", "10.3.2.0/24", annotations=written("192.168.0.2"))
+    await site.add("stray", "10.9.1.0/24", annotations=written("192.168.0.3"))
+    await site.add("double", "10.3.4.0/24", annotations=written("192.168.0.1"))
+    async with agent_on(site, 1) as (_, one):
+        await eventually(lambda: len(one.peers) == 1, "the good one", SECONDS)
+    for said in ("10.9.1.0/24 of node stray: its subnet is", "10.3.4.0/24 of node double: it pub"):
+        assert caplog.text.count(said) == 1
+    assert "good" not in caplog.text
