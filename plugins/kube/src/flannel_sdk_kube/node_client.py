@@ -56,8 +56,9 @@ class NodeClient(Protocol):
     """The calls to the API server that the store is made of.
 
     StoreUnavailable is worth a retry. A PermanentError (mostly ConfigError: a wrong address,
-    certificate, credential or permission) comes only while nothing has worked yet; afterwards the
-    same may be a rotation or a restart in progress, and is StoreUnavailable.
+    certificate, credential or permission) comes only while nothing has worked yet, and one for a
+    permission also in the minute after; later the same may be a rotation or a restart in progress,
+    and is StoreUnavailable.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """What has worked with an API server so far, which decides whether a failure may heal."""
 
+import math
 import time
 from typing import Final
 
@@ -9,6 +10,9 @@ from flannel_sdk_kube.failures import CallFailed, Failure, Purpose, sentence
 
 REFUSAL_SECONDS: Final = 5.0
 """That an API server may refuse a good user after its start, before it has read its roles."""
+
+STARTING_SECONDS: Final = 60.0
+"""After the first success, in which a lack of permission for something else is still final."""
 
 _WRONG_PLACE: Final = frozenset({Failure.UNTRUSTED, Failure.WRONG_SCHEME, Failure.OTHER_SERVER})
 
@@ -22,6 +26,7 @@ class Outcomes:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._worked: set[Purpose] = set()
+        self._worked_since = math.inf
         self._refused_since: dict[Purpose, float] = {}
 
     @property
@@ -31,6 +36,8 @@ class Outcomes:
 
     def worked(self, purpose: Purpose) -> None:
         """A call succeeded."""
+        if not self._worked:
+            self._worked_since = time.monotonic()
         self._worked.add(purpose)
         self._refused_since.pop(purpose, None)
 
@@ -49,8 +56,12 @@ class Outcomes:
         if failed.failure is Failure.UNAUTHENTICATED:
             return not self._worked and self._has_lasted(failed.purpose)
         if failed.failure is Failure.FORBIDDEN:
-            return failed.purpose not in self._worked and self._has_lasted(failed.purpose)
+            is_new = failed.purpose not in self._worked and self._is_starting()
+            return is_new and self._has_lasted(failed.purpose)
         return False
+
+    def _is_starting(self) -> bool:
+        return time.monotonic() - self._worked_since < STARTING_SECONDS
 
     def _has_lasted(self, purpose: Purpose) -> bool:
         now = time.monotonic()

@@ -204,6 +204,20 @@ async def test_a_permission_that_was_there_may_come_back(monkeypatch: pytest.Mon
             await client.get_node("a")
 
 
+async def test_a_lack_of_permission_for_the_first_write_of_an_old_client_may_heal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flannel_sdk_kube.outcomes.REFUSAL_SECONDS", 0.0)
+    refused = refuse(403, "Forbidden")
+    async with connected(document(a_node("a", 1)), refused, refused) as (_, client):
+        await client.get_node("a")
+        with pytest.raises(ConfigError, match="let .* patch nodes/status"):
+            await client.patch_node_status("a", {})
+        monkeypatch.setattr("flannel_sdk_kube.outcomes.STARTING_SECONDS", 0.0)
+        with pytest.raises(StoreUnavailable, match="let .* patch nodes/status"):
+            await client.patch_node_status("a", {})
+
+
 async def test_no_credentials_where_some_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flannel_sdk_kube.outcomes.REFUSAL_SECONDS", 0.0)
     error = await _failure(refuse(401, "Unauthorized", "Unauthorized"))
