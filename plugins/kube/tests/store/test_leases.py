@@ -79,6 +79,18 @@ async def test_both_families(site: Site) -> None:
     assert published(await site.object("own")) == VXLAN | VXLAN6
 
 
+async def test_what_is_held_stays_until_the_configuration_is_asked_for_again(site: Site) -> None:
+    """An agent goes on with what it applied; the next one on the same store begins anew."""
+    await site.add("own", "10.3.7.0/24", "fc00:0:0:7::/64")
+    store = site.open()
+    lease = await store.acquire_lease(vxlan())
+    site.path.write_text(DUAL)
+    assert await store.acquire_lease(vxlan()) == lease
+    await store.get_network_config()
+    lease = await store.acquire_lease(vxlan_dual())
+    assert lease.subnets == subnets("10.3.7.0/24 fc00:0:0:7::/64")
+
+
 async def test_one_family_of_two_pod_cidrs(site: Site) -> None:
     await site.add("own", "fc00:0:0:7::/64", "10.3.7.0/24")
     lease = await site.open().acquire_lease(vxlan())
