@@ -211,10 +211,10 @@ async def test_a_lack_of_permission_for_the_first_write_of_an_old_client_may_hea
     refused = refuse(403, "Forbidden")
     async with connected(document(a_node("a", 1)), refused, refused) as (_, client):
         await client.get_node("a")
-        with pytest.raises(ConfigError, match="let .* patch nodes/status"):
+        with pytest.raises(ConfigError, match=r"let .* patch nodes/status"):
             await client.patch_node_status("a", {})
         monkeypatch.setattr("flannel_sdk_kube.outcomes.STARTING_SECONDS", 0.0)
-        with pytest.raises(StoreUnavailable, match="let .* patch nodes/status"):
+        with pytest.raises(StoreUnavailable, match=r"let .* patch nodes/status"):
             await client.patch_node_status("a", {})
 
 
