@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from flannel_sdk.closing import Closing
 from flannel_sdk.errors import ConfigError, StoreUnavailable
 from flannel_sdk.model import (
     Lease,
@@ -16,7 +17,6 @@ from flannel_sdk.model import (
     NetworkConfig,
     Subnets,
 )
-from flannel_sdk_etcd.closing import Closing
 from flannel_sdk_etcd.config_watch import read_config, watch_config
 from flannel_sdk_etcd.keys import Keys
 from flannel_sdk_etcd.lease_watch import watch_lease, watch_leases

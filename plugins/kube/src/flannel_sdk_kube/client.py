@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
+from flannel_sdk.closing import Closing
 from flannel_sdk.errors import ConfigError, StoreUnavailable
 from flannel_sdk_kube.api import ApiClient
-from flannel_sdk_kube.closing import Closing
 from flannel_sdk_kube.credentials import Credentials
 from flannel_sdk_kube.failures import CallFailed, Failure
 from flannel_sdk_kube.in_cluster import ServiceAccount

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from flannel_sdk.closing import Closing
 from flannel_sdk.errors import ConfigMissing, LeaseLost, StoreUnavailable
 from flannel_sdk.model import (
     ByFamily,
@@ -20,7 +21,6 @@ from flannel_sdk.model import (
     Subnets,
 )
 from flannel_sdk_kube.annotations import AnnotationNames
-from flannel_sdk_kube.closing import Closing
 from flannel_sdk_kube.lease_table import LeaseTable
 from flannel_sdk_kube.lease_watch import watch_lease, watch_leases
 from flannel_sdk_kube.leasing import Leasing

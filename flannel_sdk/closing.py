@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Closing:
-    """Whether a manager is closed, and the watches that end with it."""
+    """Whether a store is closed, and the watches that end with it; for one event loop."""
 
     def __init__(self) -> None:
         self.is_closed = False
