@@ -150,11 +150,17 @@ async def _serve(store: SubnetManager, options: AgentOptions) -> None:
 async def _collect_late(node: NodeAgent) -> None:
     """A big first snapshot is no garbage: looking for some in it took a fifth of a start.
 
-    What it made is then left alone for good, and collections go on as they were.
+    What it made is then left alone while the daemon runs, and collections go on as they were. At
+    the end all is as it was before.
     """
     usual = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(1_000_000, *usual[1:])
-    await node.wait_converged()
-    gc.freeze()
-    gc.set_threshold(*usual)
+    try:
+        await node.wait_converged()
+        gc.freeze()
+        gc.set_threshold(*usual)
+        await asyncio.Event().wait()
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()

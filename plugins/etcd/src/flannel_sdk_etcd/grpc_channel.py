@@ -83,13 +83,13 @@ class Channel:
                 self._calls.discard(call)
 
     async def connect(self) -> None:
-        """Return when a connection stands; CallFailed when the attempt failed, with its reason."""
-        state = self.grpc.get_state(try_to_connect=True)
-        while state is not _READY:
-            if state in _FAILED:
-                await self._raise_reason()
-            await self.grpc.wait_for_state_change(state)
-            state = self.grpc.get_state(try_to_connect=True)
+        """Return when a connection stands; CallFailed when the attempt failed, with its reason.
+
+        By a call that needs the connection, and not by waiting for the channel's state: gRPC ends
+        no such wait when its caller is cancelled, nor when the channel is closed.
+        """
+        if self.grpc.get_state(try_to_connect=True) is not _READY:
+            await self._probe()
 
     async def aclose(self) -> None:
         """Break its calls off and close it. Idempotent."""
@@ -99,16 +99,18 @@ class Channel:
                 call.cancel()
             await self.grpc.close()
 
-    async def _raise_reason(self) -> None:
-        """Raise what gRPC tells only to calls that need the connection; return if it stands now."""
+    async def _probe(self) -> None:
+        """Any answer at all shows a connection."""
         probe: aio.UnaryUnaryMultiCallable[bytes, bytes] = self.grpc.unary_unary(_HARMLESS)
         try:
-            await probe(b"", timeout=1.0)
+            await probe(b"", timeout=_ATTEMPT_SECONDS)
         except grpc.RpcError as error:
             failed = failure_of_call(error)
             try:
                 if failed.failure in {Failure.NOT_CONNECTED, Failure.UNTRUSTED}:
                     raise failed from error
+                if not self.is_connected:
+                    raise CallFailed(Failure.NOT_CONNECTED, failed.detail) from error
             finally:
                 del failed  # else it holds this frame, and a closed channel its connection
         except aio.UsageError as error:
