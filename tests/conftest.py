@@ -4,7 +4,7 @@ import asyncio
 import gc
 import inspect
 import os
-import socket
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -84,7 +84,7 @@ def _children() -> set[str]:
 
 def _threads() -> set[threading.Thread]:
     # The default executor's threads belong to the event loop, which ends after the test; gRPC's
-    # poller and its two unix sockets to the process: it may outlive the last call for long.
+    # poller and its sockets to the process: they may outlive the last call for long.
     return {
         thread
         for thread in threading.enumerate()
@@ -94,12 +94,11 @@ def _threads() -> set[threading.Thread]:
 
 
 def _is_grpcs(descriptor: str) -> bool:
-    """Whether it may be one of the unnamed pair that gRPC's poller wakes the event loop by."""
+    """Whether it may be a socket of gRPC, which may keep one for long after its channel's end."""
     if not any(thread.name.endswith(_GRPC_POLLER) for thread in threading.enumerate()):
         return False
     try:
-        with socket.socket(fileno=os.dup(int(descriptor))) as copy:
-            return copy.family is socket.AF_UNIX and not copy.getsockname()
+        return stat.S_ISSOCK(os.fstat(int(descriptor)).st_mode)
     except OSError:
         return False
 
