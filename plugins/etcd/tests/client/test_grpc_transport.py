@@ -40,6 +40,8 @@ from plugins.etcd.tests.client.tiny_server import (
 )
 from plugins.etcd.tests.proxy import OpenProxy
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def connection_to(endpoint: Endpoint) -> AsyncIterator[GrpcConnection]:

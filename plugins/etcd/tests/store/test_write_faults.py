@@ -24,6 +24,9 @@ from flannel_sdk.testing import virtual_time
 from plugins.etcd.tests.fake_client import FakeClient, FakeEtcd, Fault
 from plugins.etcd.tests.nodes import DUAL, IPV4, PREFIX, node, node_dual
 
+pytestmark = pytest.mark.slow
+
+
 KEYS = Keys(PREFIX)
 OLD, FOREIGN = 77, 88
 """Etcd leases: of our former self, and of somebody else."""

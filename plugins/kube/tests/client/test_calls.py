@@ -25,6 +25,8 @@ from plugins.kube.tests.client.scripted_api import (
     text,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def connected(

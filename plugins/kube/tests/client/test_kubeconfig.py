@@ -28,6 +28,9 @@ from plugins.kube.tests.client.sites import (
 )
 from plugins.kube.tests.kubeconfigs import WAYS, write_exec_credential
 
+pytestmark = pytest.mark.slow
+
+
 SECRET = "t0ken-that-nobody-sees"
 
 

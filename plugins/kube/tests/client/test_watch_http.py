@@ -23,6 +23,9 @@ from plugins.kube.tests.client.scripted_api import (
 from plugins.kube.tests.client.scripted_source import told
 from plugins.kube.tests.client.test_calls import connected
 
+pytestmark = pytest.mark.slow
+
+
 A5 = event("ADDED", a_node("a", 5))
 B6 = event("ADDED", a_node("b", 6))
 C7 = event("ADDED", a_node("c", 7))

@@ -20,6 +20,9 @@ from plugins.kube.tests.store.site import (
 )
 from tests.unit.agent.recording import Recording, running
 
+pytestmark = pytest.mark.slow
+
+
 CONFIG = '{"Network":"10.3.0.0/16","Backend":{"Type":"recording"}}'
 CHANGED = '{"Network":"10.3.0.0/16","Backend":{"Type":"recording","Option":1}}'
 DUAL = CONFIG.replace('"Backend"', '"EnableIPv6":true,"IPv6Network":"fc00::/48","Backend"')

@@ -21,6 +21,9 @@ from plugins.kube.tests.store.site import (
     written,
 )
 
+pytestmark = pytest.mark.slow
+
+
 QUIET_SECONDS = 0.3
 """In which a keeper that answers its own writes would have written many times."""
 
