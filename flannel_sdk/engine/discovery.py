@@ -38,7 +38,11 @@ _MEMBERS: Mapping[str, Sequence[tuple[str, Callable[[object], bool]]]] = {
 }
 _FLANNELS_DEFAULT = "udp"
 _OUR_DISTRIBUTIONS = {
-    BACKENDS: {"vxlan": "flannel-sdk-vxlan", "host-gw": "flannel-sdk-hostgw"},
+    BACKENDS: {
+        "vxlan": "flannel-sdk-vxlan",
+        "host-gw": "flannel-sdk-hostgw",
+        "udp": "flannel-sdk-udp",
+    },
     STORES: {"etcd": "flannel-sdk-etcd", "etcd3": "flannel-sdk-etcd"},
 }
 
