@@ -1,14 +1,13 @@
 """Registers a udp network: the lease, the TUN device with its address, and the choice of a path."""
 
-import logging
-
 from flannel_sdk import toolkit
 from flannel_sdk.dataplane import TUN, Device, LinuxKernel
 from flannel_sdk.errors import ConfigError, KernelRefused
 from flannel_sdk.interfaces import BackendContext, LeaseAcquirer
-from flannel_sdk.model import ByFamily, Family, LeaseAttrs, NetworkConfig, Prefix
+from flannel_sdk.model import Family, IPAddress, LeaseAttrs, NetworkConfig, Prefix
+from flannel_sdk_udp.choice import decide
 from flannel_sdk_udp.datapath import Tunnel
-from flannel_sdk_udp.network import UdpNetwork
+from flannel_sdk_udp.network import UdpNetwork, device_objects
 from flannel_sdk_udp.options import UdpOptions
 
 _OVERHEAD = 28
@@ -55,11 +54,11 @@ class UdpBackend:
                 port=options.port,
                 mtu=mtu,
             )
-            network = UdpNetwork(
-                self._context, lease, ownership, tunnel, options, ByFamily(device)
-            )
-            await session.reconciler.set_node(network.device_objects())
-        return network
+            await session.reconciler.set_node(device_objects(device, tunnel))
+            decision = await decide(tunnel, options.datapath)
+        return UdpNetwork(
+            self._context, lease, ownership, device=device, tunnel=tunnel, decision=decision
+        )
 
 
 async def _device_name(kernel: LinuxKernel, network: Prefix) -> str:
@@ -75,9 +74,6 @@ async def _device_name(kernel: LinuxKernel, network: Prefix) -> str:
         if link.kind != TUN:
             continue
         addresses = [row for row in await kernel.addresses(link.ifindex) if len(row[0]) == 4]
-        if all(network.covers(Prefix.of(*row)) for row in addresses):
+        if all(network.covers(Prefix(IPAddress(row[0]), row[1])) for row in addresses):
             return name
     raise KernelRefused("there are 256 devices called flannel0 and so on: remove some", 0)
-
-
-_logger = logging.getLogger(__name__)

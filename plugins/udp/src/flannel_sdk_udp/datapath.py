@@ -16,12 +16,16 @@ from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from flannel_sdk.errors import PermanentError
+from flannel_sdk.errors import KernelRefused, PermanentError
 from flannel_sdk.model import IPAddress, Prefix
 
 
 class DatapathUnsupported(PermanentError):
-    """This path cannot work here. The sentence says why and what to do; ``auto`` takes the other."""
+    """This path cannot work here; the sentence says why and what to do. ``auto`` passes on."""
+
+
+class DeviceGone(KernelRefused):
+    """The TUN device was deleted under a path that runs: it has to be made and attached again."""
 
 
 class Counter(IntEnum):
@@ -101,7 +105,8 @@ class Datapath(Protocol):
     async def run(self) -> None:
         """Keep it working until cancelled: follow neighbours and links, repair what others undo.
 
-        Leaves everything as it is when cancelled, so that a restart finds it.
+        Leaves what is in the kernel as it is when cancelled, so that a restart finds it. DeviceGone
+        where the TUN device is gone; ``attach`` and ``run`` follow once it is there again.
         """
         ...
 

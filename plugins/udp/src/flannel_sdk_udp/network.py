@@ -4,15 +4,31 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from flannel_sdk.dataplane import Device, KernelObject, Ownership, PeerObject, Route
+from flannel_sdk.dataplane import (
+    Device,
+    InterfaceAddress,
+    KernelObject,
+    Ownership,
+    PeerObject,
+    Route,
+)
 from flannel_sdk.errors import MalformedEntry
 from flannel_sdk.interfaces import BackendContext, Network
-from flannel_sdk.model import ByFamily, IPAddress, Lease, PeerUpdate, Prefix
+from flannel_sdk.model import ByFamily, Lease, PeerUpdate, Prefix
 from flannel_sdk.task_groups import single_error
 from flannel_sdk.toolkit import KernelNetwork, KernelSession
 from flannel_sdk_udp.choice import Decision
 from flannel_sdk_udp.datapath import Datapath, DeviceGone, Tunnel
 from flannel_sdk_udp.userspace import UserspacePath
+
+
+def device_objects(device: Device, tunnel: Tunnel) -> Sequence[KernelObject]:
+    """What a node needs for itself; what is in nobody's subnet meets the device too."""
+    return (
+        device,
+        InterfaceAddress(device.name, Prefix(tunnel.subnet.address, 32)),
+        Route(tunnel.network, device.name, None),
+    )
 
 
 class UdpNetwork(KernelNetwork):
@@ -26,11 +42,13 @@ class UdpNetwork(KernelNetwork):
         context: BackendContext,
         lease: Lease,
         ownership: Ownership,
+        *,
         device: Device,
         tunnel: Tunnel,
         decision: Decision,
     ) -> None:
         super().__init__(context, lease, ownership, devices=ByFamily(device))
+        self._device = device
         self._tunnel = tunnel
         self._decision = decision
         self._paths: list[Datapath] = []
@@ -38,8 +56,7 @@ class UdpNetwork(KernelNetwork):
 
     def device_objects(self) -> Sequence[KernelObject]:
         """The device, its address, and the route of the whole network."""
-        tunnel = self._tunnel
-        return (*super().device_objects(), Route(tunnel.network, tunnel.device, None))
+        return device_objects(self._device, self._tunnel)
 
     def peer_objects(self, lease: Lease) -> Sequence[PeerObject]:
         """None: a peer is an entry of the forwarding tables."""
