@@ -21,6 +21,7 @@ from flannel_sdk.cli.tables import Column, print_table
 from flannel_sdk.errors import FlannelError
 from flannel_sdk.lab import Lab, LabSpec
 from flannel_sdk.lab.daemon import spawn_daemon
+from flannel_sdk.lab.iproute import ip_batch
 from flannel_sdk.lab.names import UNDERLAY_LINK, netns_path
 from flannel_sdk.lab.node_files import NodeFiles
 from flannel_sdk.testing.waiting import eventually
@@ -170,7 +171,7 @@ async def _flannelds(lab: Lab, flanneld: str) -> AsyncIterator[list[int]]:
         for number in (1, 2):
             await lab.stop_daemon(number)
             namespace = lab.names.node(number)
-            subprocess.run(["ip", "-n", namespace, "link", "del", "flannel0"], check=True)
+            await ip_batch(["link del flannel0"], netns=namespace)
             files = NodeFiles(lab.directory, number)
             files.subnet_file.unlink()
             endpoints = lab.spec.store_options["endpoints"]

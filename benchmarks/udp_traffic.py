@@ -74,9 +74,7 @@ def _drop_everything(sock: socket.socket) -> None:
     import ctypes
 
     buffer = ctypes.create_string_buffer(program)
-    sock.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HP", 1, ctypes.addressof(buffer))
-    )
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HP", 1, ctypes.addressof(buffer)))
 
 
 def _datagrams_received() -> int:
