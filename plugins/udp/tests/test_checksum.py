@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from plugins.udp.tests.segments import ipv4, plain_checksum
 
 
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=2000))
 def test_the_remainder_is_the_sum_of_words(data: bytes) -> None:
     assert finished(word_sum(data)) % 0xFFFF == plain_checksum(data) % 0xFFFF
 
