@@ -79,6 +79,11 @@ def list_plugins(group: str) -> list[PluginInfo]:
     ]
 
 
+def load_plugin(group: str, name: str) -> object:
+    """The plugin of either group, checked; PluginError as ``load_backend_plugin``."""
+    return _load(group, name.lower())
+
+
 def load_backend_plugin(name: str) -> BackendPlugin:
     """The backend plugin of this name (case-insensitive), checked.
 
