@@ -25,7 +25,7 @@ class Command(NamedTuple):
     """True where the last word is a script, in which the shell itself replaces the variables."""
 
     def argv(self, variables: Mapping[str, str | None]) -> Sequence[str]:
-        """What is run: a list's words have ``$SUBNET`` and ``${SUBNET}`` replaced, ``$$`` is a $."""
+        """What is run; a list's words have ``$SUBNET`` and ``${SUBNET}`` replaced, ``$$`` is $."""
         if self.is_shell:
             return self.words
         values = {name: variables.get(name) or "" for name in VARIABLES}
