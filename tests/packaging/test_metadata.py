@@ -28,6 +28,7 @@ def test_there_are_plugins() -> None:
         "extension",
         "etcd",
         "kube",
+        "udp",
     }
     assert known <= {plugin.name for plugin in PLUGINS}
 
