@@ -209,6 +209,7 @@ def test_the_installed_plugins_all_work(target: Path) -> None:
     assert {row[1] for row in rows} >= {
         "vxlan",
         "host-gw",
+        "udp",
         "memory",
         "sqlite",
         "etcd",
