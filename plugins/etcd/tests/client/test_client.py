@@ -256,13 +256,12 @@ async def test_no_secret_in_what_fails_or_is_logged(
                 "FLANNELD_ETCD_PASSWORD": password,
             }
         )
-        client = EtcdClient(replace(options, timeout=0.3))
-        told += [repr(options), repr(client), repr(vars(client)), client.name]
-        proxy.heal()
-        told += await _all_failures(client, key)
-        proxy.refuse()
-        told += await _all_failures(client, key)
-        await client.aclose()
+        for timeout, hinder in ((10.0, proxy.heal), (0.3, proxy.refuse)):
+            client = EtcdClient(replace(options, timeout=timeout))
+            told += [repr(options), repr(client), repr(vars(client)), client.name]
+            hinder()
+            told += await _all_failures(client, key)
+            await client.aclose()
     assert len(told) >= 20
     said = json.dumps(told) + caplog.text + "".join(capfd.readouterr())
     assert "permission denied" in said
