@@ -4,6 +4,7 @@ PYTHON ?= python3
 BACKEND ?= vxlan
 NODES ?= 3
 STORE ?= sqlite
+DATAPATH ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,12 +23,13 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  variables: BACKEND=$(BACKEND) NODES=$(NODES) STORE=$(STORE) (demo; also etcd),"
+	@echo "             DATAPATH= (demo BACKEND=udp: kernel, userspace),"
 	@echo "             ARGS= (pytest, bench), ETCD= (a server), PYTHON=$(PYTHON)"
 
 venv: $(VENV)/.installed ## make .venv with flannel-sdk and its plugins from this tree
 
 demo: $(VENV)/.installed need-ip $(if $(filter etcd,$(STORE)),need-etcd) ## a lab of NODES nodes with BACKEND and STORE: ping all pairs, break a device, see it heal
-	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)$(if $(filter-out sqlite,$(STORE)), --store $(STORE))
+	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)$(if $(DATAPATH), --backend-option Datapath=$(DATAPATH))$(if $(filter-out sqlite,$(STORE)), --store $(STORE))
 
 test: $(VENV)/.installed-test need-ip need-etcd ## all tests (run as root for all); skipped ones say why
 	@sh .ci/etcd.sh debian $(BIN)/python || true

@@ -38,7 +38,13 @@ _MEMBERS: Mapping[str, Sequence[tuple[str, Callable[[object], bool]]]] = {
 }
 _FLANNELS_DEFAULT = "udp"
 _OUR_DISTRIBUTIONS = {
-    BACKENDS: {"vxlan": "flannel-sdk-vxlan", "host-gw": "flannel-sdk-hostgw"},
+    BACKENDS: {
+        "vxlan": "flannel-sdk-vxlan",
+        "host-gw": "flannel-sdk-hostgw",
+        "alloc": "flannel-sdk-alloc",
+        "extension": "flannel-sdk-extension",
+        "udp": "flannel-sdk-udp",
+    },
     STORES: {"etcd": "flannel-sdk-etcd", "etcd3": "flannel-sdk-etcd"},
 }
 
