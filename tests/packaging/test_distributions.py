@@ -19,7 +19,7 @@ from flannel_sdk import __version__
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
-DATA = ("py.typed", "*.pyi", "*.binpb")
+DATA = ("py.typed", "*.pyi", "*.binpb", "*.tmpl")
 LEFT_OUT = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "results")
 
 
@@ -209,6 +209,9 @@ def test_the_installed_plugins_all_work(target: Path) -> None:
     assert {row[1] for row in rows} >= {
         "vxlan",
         "host-gw",
+        "alloc",
+        "extension",
+        "udp",
         "memory",
         "sqlite",
         "etcd",
