@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flannel_sdk.errors import ConfigError
+from flannel_sdk.health.options import HealthOptions
 from flannel_sdk.hostnet.external_interface import InterfaceRequest
 
 DEFAULT_SUBNET_FILE = Path("/run/flannel/subnet.env")
@@ -22,6 +23,7 @@ class AgentOptions:
     """Seconds before its expiry that the lease is renewed; more than 0, less than a day."""
     ip_masq: bool = False
     """What subnet.env says as FLANNEL_IPMASQ."""
+    health: HealthOptions = field(default_factory=HealthOptions)
     netns: str | None = None
     """Path of the network namespace to work in; None for the process's own."""
 

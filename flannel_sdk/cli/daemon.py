@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent
+from flannel_sdk.agent import AgentOptions, HealthOptions, InterfaceRequest, NodeAgent
 from flannel_sdk.agent.options import DEFAULT_SUBNET_FILE
 from flannel_sdk.cli.status import DEFAULT_STATUS_SOCKET
 from flannel_sdk.cli.store_arguments import (
@@ -73,6 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="renew the lease so long before its expiry (default: %(default)s)",
     )
+    parser.add_argument(
+        "--healthz-ip", default="0.0.0.0", metavar="ADDRESS", help="where health is answered"
+    )
+    parser.add_argument(
+        "--healthz-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="answer /healthz, /readyz and /metrics there (default: nowhere)",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="log details too")
 
 
@@ -105,6 +115,7 @@ def _options(args: argparse.Namespace) -> AgentOptions:
         interface=InterfaceRequest(args.iface, public_ips),
         subnet_file=args.subnet_file,
         status_socket=args.status_socket,
+        health=HealthOptions(args.healthz_ip, args.healthz_port),
         renew_margin=args.subnet_lease_renew_margin * 60.0,
     )
 

@@ -211,6 +211,8 @@ def test_the_installed_plugins_all_work(target: Path) -> None:
     assert {row[1] for row in rows} >= {
         "vxlan",
         "host-gw",
+        "alloc",
+        "extension",
         "udp",
         "memory",
         "sqlite",
