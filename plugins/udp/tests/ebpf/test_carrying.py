@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 from flannel_sdk_udp.datapath import Counter
-from flannel_sdk_udp.network import UdpNetwork
 
+from flannel_sdk.interfaces import Network
 from flannel_sdk.testing.namespaces import Namespace
 from plugins.udp.tests.joining import join
-from tests.overlay import V4, Node, config, reaches, running, underlay
+from tests.overlay import V4, Node, config, reaches, running, told, underlay
 
 pytestmark = pytest.mark.root
 
@@ -18,10 +18,10 @@ def nodes(make_netns: Callable[[str], Namespace]) -> list[Node]:
     return underlay(make_netns)
 
 
-def counted(network: UdpNetwork, path: str, counter: Counter) -> int:
-    datapath = network.status()["datapath"]
-    assert isinstance(datapath, dict)
-    return int(datapath["counters"][path][counter.name.lower()])
+def counted(network: Network, path: str, counter: Counter) -> int:
+    number = told(network, "datapath", "counters", path, counter.name.lower())
+    assert isinstance(number, int)
+    return number
 
 
 async def test_the_kernel_carries_whole_pod_packets_both_ways(nodes: list[Node]) -> None:
