@@ -53,6 +53,10 @@ COMMANDS = {
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
     ),
+    "new-backend": Command(
+        "flannel_sdk.cli.new_plugin", "a backend of your own: a distribution to start from"
+    ),
+    "new-store": Command("flannel_sdk.cli.new_plugin", "a store of your own, the same way"),
     "lab": Command("flannel_sdk.cli.lab", "a cluster of network namespaces on this machine"),
 }
 
@@ -152,7 +156,8 @@ def _unknown(name: str) -> str:
 
 
 def _overview() -> str:
-    commands = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}} {command.help}" for name, command in COMMANDS.items())
     examples = "\n".join(f"  {line}\n      {text}" for line, text in EXAMPLES)
     return f"""usage: {PROGRAM} COMMAND [OPTION ...]
        {PROGRAM} COMMAND --help

@@ -19,7 +19,7 @@ from flannel_sdk import __version__
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
-DATA = ("py.typed", "*.pyi", "*.binpb")
+DATA = ("py.typed", "*.pyi", "*.binpb", "*.tmpl")
 LEFT_OUT = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "results")
 
 
