@@ -213,6 +213,7 @@ def test_the_installed_plugins_all_work(target: Path) -> None:
         "host-gw",
         "alloc",
         "extension",
+        "exec",
         "udp",
         "memory",
         "sqlite",
