@@ -148,7 +148,10 @@ class KernelNetwork:
 
     def status(self) -> Mapping[str, object]:
         """The reconciler's counts, and ``peers``: how many are known, how many refused and why."""
-        counts = dict(self._session.reconciler.status()) if self._session is not None else {}
+        session = self._session
+        counts: dict[str, object] = {}
+        if session is not None:
+            counts |= {**session.reconciler.status(), "netlink": session.kernel.latency()}
         counts["peers"] = {
             "known": len(self._peers),
             "refused": self._refusals.by_reason(),
