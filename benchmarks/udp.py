@@ -232,7 +232,7 @@ def main() -> None:
     if args.json:
         print(json.dumps([asdict(one) for one in figures], indent=2))
         return
-    columns = [
+    columns: list[str | Column] = [
         "WAY",
         *(Column(name, right=True) for name in (
             "TCP GBIT/S", "CPU S/GB", "KPPS 64 B", "CPU S/MPKT", "RTT US", "P99 US"
