@@ -9,13 +9,13 @@ from typing import Final
 from flannel_sdk.errors import KernelRefused
 from flannel_sdk.model import Family, IPAddress
 from flannel_sdk.netlink import constants as c
-from flannel_sdk.netlink.messages import Buffer, attributes, message, number
+from flannel_sdk.netlink.dumps import dump_bodies
+from flannel_sdk.netlink.messages import attributes, number
 from flannel_sdk.netlink.socket import InterruptedDump, RequestSocket
 
 _DEPRECATED = 0x20
 _PERMANENT = 0x80
 _TEMPORARY = 0x01
-_TRIES = 5
 _IFINFOMSG: Final = Struct("=BxHiII")
 """ifinfomsg: family, hardware type, index, flags, mask of flags to change."""
 _IFADDRMSG: Final = Struct("=BBBBI")
@@ -101,6 +101,10 @@ def read_links(default_routes: Sequence[Family] = ()) -> LinkTable:
                 for family in default_routes
                 if (index := _default_route(netlink, family)) is not None
             }
+    except InterruptedDump as error:
+        raise KernelRefused(
+            "the network interfaces change faster than they can be listed", 0
+        ) from error
     except OSError as error:
         raise KernelRefused(
             f"cannot list the network interfaces: {error.strerror}", error.errno or 0
@@ -108,40 +112,9 @@ def read_links(default_routes: Sequence[Family] = ()) -> LinkTable:
     return LinkTable(links, defaults)
 
 
-class _Bodies:
-    """Collects the bodies of a dump's messages."""
-
-    def __init__(self, kind: int) -> None:
-        self.kind = kind
-        self.found: list[bytes] = []
-
-    def fast(self, _buffer: Buffer, offset: int, _end: int) -> int:
-        """No usual layout: links and addresses are few."""
-        return offset
-
-    def slow(self, buffer: Buffer, offset: int, end: int) -> None:
-        """Keep one message."""
-        self.found.append(bytes(buffer[offset + 16 : end]))
-
-
-def _dump(netlink: RequestSocket, request: int, answer: int, body: bytes) -> list[bytes]:
-    """The bodies of a whole dump; one that changes while it is read is read again."""
-    for _ in range(_TRIES):
-        sequence = netlink.reserve(1)
-        bodies = _Bodies(answer)
-        try:
-            netlink.ask(
-                message(request, c.NLM_F_REQUEST | c.NLM_F_DUMP, sequence, body), sequence, bodies
-            )
-        except InterruptedDump:
-            continue
-        return bodies.found
-    raise KernelRefused("the network interfaces change faster than they can be listed", 0)
-
-
 def _links(netlink: RequestSocket) -> dict[int, Link]:
     links = {}
-    for body in _dump(netlink, c.RTM_GETLINK, c.RTM_NEWLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0)):
+    for body in dump_bodies(netlink, c.RTM_GETLINK, c.RTM_NEWLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0)):
         _, _, index, _, _ = _IFINFOMSG.unpack_from(body)
         found = attributes(body, _IFINFOMSG.size, len(body))
         name = found.get(c.IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
@@ -150,7 +123,7 @@ def _links(netlink: RequestSocket) -> dict[int, Link]:
 
 
 def _fill_addresses(netlink: RequestSocket, links: Mapping[int, Link]) -> None:
-    for body in _dump(netlink, c.RTM_GETADDR, c.RTM_NEWADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0)):
+    for body in dump_bodies(netlink, c.RTM_GETADDR, c.RTM_NEWADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0)):
         _, _, flags, scope, index = _IFADDRMSG.unpack_from(body)
         found = attributes(body, _IFADDRMSG.size, len(body))
         # On a point-to-point link IFA_ADDRESS is the other end's.
@@ -163,7 +136,7 @@ def _fill_addresses(netlink: RequestSocket, links: Mapping[int, Link]) -> None:
 def _default_route(netlink: RequestSocket, family: Family) -> int | None:
     """Index of the link of the first default route in the main table."""
     request = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-    for body in _dump(netlink, c.RTM_GETROUTE, c.RTM_NEWROUTE, request):
+    for body in dump_bodies(netlink, c.RTM_GETROUTE, c.RTM_NEWROUTE, request):
         _, length, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(body)
         if length == 0 and table == c.RT_TABLE_MAIN and kind == c.RTN_UNICAST:
             index = number(attributes(body, _RTMSG.size, len(body)).get(c.RTA_OIF))
