@@ -11,6 +11,7 @@ from flannel_sdk.testing.namespaces import Namespace
 from tests.hostnet.hosts import Hosts, build
 
 _SYSTEM = "/usr/sbin:/sbin:/usr/bin:/bin"
+_NOT_INSTALLED = "it is not installed (make test installs it as root)"
 _PROBES = {
     "nft": "nft list ruleset",
     "iptables-nft": "iptables-nft -t nat -A POSTROUTING -m comment --comment probe -j MASQUERADE",
@@ -37,6 +38,8 @@ def need(make_netns: Callable[[str], Namespace], lacking: dict[str, str]) -> Cal
     def check(program: str) -> None:
         if program not in lacking:
             lacking[program] = _why_lacking(program, make_netns)
+        if lacking[program] == _NOT_INSTALLED and os.environ.get("FIREWALL_REQUIRED"):
+            pytest.fail(f"{program} is not installed, and FIREWALL_REQUIRED is set")
         if lacking[program]:
             pytest.skip(f"{program} does not work here: {lacking[program]}")
 
@@ -45,7 +48,7 @@ def need(make_netns: Callable[[str], Namespace], lacking: dict[str, str]) -> Cal
 
 def _why_lacking(program: str, make_netns: Callable[[str], Namespace]) -> str:
     if shutil.which(program, path=_SYSTEM) is None:
-        return "it is not installed (make test installs it as root)"
+        return _NOT_INSTALLED
     try:
         make_netns("probe").exec(_PROBES[program])
     except AssertionError as error:

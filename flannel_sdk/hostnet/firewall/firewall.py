@@ -81,6 +81,11 @@ class Firewall:
         """
         worker = Worker(self._netns)
         try:
+            rules = await self._next_turn()
+            if rules.empty:
+                await worker.call(remove_own_tables, rules)
+                await self._do_nothing()
+            self._wake.set()
             async with self._noticing(worker):
                 await self._keep(worker)
         except PermanentError as error:
@@ -126,9 +131,6 @@ class Firewall:
         settled: RuleSet | None = None
         while True:
             rules = await self._next_turn()
-            if rules.empty:
-                await worker.call(remove_own_tables, rules)
-                await self._do_nothing()
             try:
                 if self._engine is None:
                     resync = self._options.iptables_resync

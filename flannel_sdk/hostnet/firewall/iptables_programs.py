@@ -7,7 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from flannel_sdk.errors import KernelRefused, PermanentError, PrivilegeError
+from flannel_sdk.errors import KernelRefused, PrivilegeError
+from flannel_sdk.hostnet.firewall.rules import NO_RIGHT
 from flannel_sdk.model import Family
 
 Variant = Literal["nf_tables", "legacy"]
@@ -103,15 +104,5 @@ def _run(command: list[str], text: str = "") -> str:
         return done.stdout
     words = " ".join(done.stderr.split()) or f"it ended with {done.returncode}"
     if "Permission denied" in words or "must be root" in words:
-        raise PrivilegeError(
-            "setting masquerade and forward rules needs CAP_NET_ADMIN: run as root"
-        )
+        raise PrivilegeError(NO_RIGHT)
     raise KernelRefused(f"{program} failed: {words}", 0)
-
-
-def no_programs() -> PermanentError:
-    """The error where iptables is needed and is not there."""
-    return PermanentError(
-        "masquerade and forward rules need iptables here, which is not installed: install it,"
-        " or start without --ip-masq and --iptables-forward-rules"
-    )

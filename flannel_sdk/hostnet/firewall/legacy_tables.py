@@ -1,6 +1,7 @@
 """The old iptables' tables as the kernel has them, read without a process and without its lock."""
 
 import ctypes
+import errno
 import hashlib
 import os
 import socket
@@ -10,6 +11,7 @@ from struct import Struct
 from typing import Final, NamedTuple, Self
 
 from flannel_sdk.errors import KernelRefused, PrivilegeError
+from flannel_sdk.hostnet.firewall.rules import NO_RIGHT
 from flannel_sdk.model import Family
 
 _NAMES: Final = {Family.IPV4: "ip_tables_names", Family.IPV6: "ip6_tables_names"}
@@ -54,17 +56,14 @@ def legacy_tables(family: Family) -> set[str]:
 class LegacyTables:
     """The tables of one family in the namespace in which this was made; blocking.
 
-    PrivilegeError without CAP_NET_RAW; KernelRefused where the kernel does not answer.
+    OSError where this kernel lacks the family. The methods raise PrivilegeError without
+    CAP_NET_ADMIN, and KernelRefused where the kernel does not answer.
     """
 
     def __init__(self, family: Family) -> None:
         self._family = family
-        try:
-            self._socket = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-        except PermissionError as error:
-            raise PrivilegeError(
-                "reading the tables of iptables needs CAP_NET_RAW: run as root"
-            ) from error
+        # Any socket of the family will do; iptables' own is raw, which takes another right.
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +124,8 @@ class LegacyTables:
         descriptor = self._socket.fileno()
         if _libc.getsockopt(descriptor, level, option, buffer, ctypes.byref(length)) != 0:
             number = ctypes.get_errno()
+            if number == errno.EPERM:
+                raise PrivilegeError(NO_RIGHT)
             raise KernelRefused(
                 f"cannot read the tables of iptables: {os.strerror(number)}", number
             )

@@ -13,6 +13,7 @@ from flannel_sdk.errors import (
 )
 from flannel_sdk.hostnet.firewall import nft_numbers as n
 from flannel_sdk.hostnet.firewall.nft_expressions import big, text
+from flannel_sdk.hostnet.firewall.rules import NO_RIGHT
 from flannel_sdk.netlink import constants as c
 from flannel_sdk.netlink.dumps import dump_bodies, one_body
 from flannel_sdk.netlink.messages import Answer, attribute, attributes, message
@@ -241,9 +242,7 @@ def refusal(doing: str, error: OSError) -> FlannelError:
     """The kernel's answer as the error that says what can be done about it."""
     number = error.errno or 0
     if number in (errno.EPERM, errno.EACCES):
-        return PrivilegeError(
-            "setting masquerade and forward rules needs CAP_NET_ADMIN: run as root"
-        )
+        return PrivilegeError(NO_RIGHT)
     if number in _LACKING:
         return KernelUnsupported(f"this kernel cannot {doing}: {error.strerror}", number)
     return KernelRefused(f"cannot {doing}: {error.strerror}", number)

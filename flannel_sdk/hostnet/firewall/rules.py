@@ -98,5 +98,7 @@ class RuleSet:
         return tuple(pair.network for pair in self.pairs(family))
 
 
+NO_RIGHT: Final = "setting masquerade and forward rules needs CAP_NET_ADMIN: run as root"
+
 MARK_RULE: Final = Rule("return", marked=True)
 """Comes before all masquerade rules of a chain."""

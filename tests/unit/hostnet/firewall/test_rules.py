@@ -1,6 +1,6 @@
 """Rules as nf_tables' expressions and as iptables' lines: written, and read back the same."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flannel_sdk.hostnet.firewall.iptables_text import parse_saved, rule_line
@@ -33,6 +33,7 @@ def rules(draw: st.DrawFn) -> tuple[Family, Rule]:
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rules(), st.booleans())
 def test_expressions_are_read_back(made: tuple[Family, Rule], fully_random: bool) -> None:
     family, rule = made
@@ -42,6 +43,7 @@ def test_expressions_are_read_back(made: tuple[Family, Rule], fully_random: bool
     assert found.fully_random is (fully_random if rule.action == "masquerade" else None)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rules(), st.booleans())
 def test_lines_are_read_back(made: tuple[Family, Rule], fully_random: bool) -> None:
     family, rule = made
