@@ -54,6 +54,9 @@ COMMANDS = {
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
     ),
+    "cleanup": Command(
+        "flannel_sdk.cli.cleanup", "remove the firewall rules that daemons left on this host"
+    ),
     "lab": Command("flannel_sdk.cli.lab", "a cluster of network namespaces on this machine"),
 }
 

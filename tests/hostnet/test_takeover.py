@@ -1,5 +1,7 @@
 """A predecessor's rules, of either kind, are replaced without a packet that sees none."""
 
+import json
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -99,3 +101,27 @@ async def test_rules_for_a_subnet_that_the_node_no_longer_has_go(
     async with keeping(hosts.node, everything(kind), OTHER, before):
         assert rules_left(hosts.node) == [] or kind == "iptables"
         assert not any("10.5." in line or "fc00:" in line for line in rules_left(hosts.node))
+
+
+async def test_cleanup_removes_all_of_it_and_nothing_else(
+    hosts: Hosts, need: Callable[[str], None]
+) -> None:
+    for program in ("nft", "iptables-nft", "iptables-legacy"):
+        need(program)
+    others = ("iptables-nft -A FORWARD -s 192.0.2.1 -j ACCEPT", "nft add table inet somebody")
+    for command in others:
+        hosts.node.exec(command)
+    before = hosts.node.exec("nft -s list ruleset")
+    async with keeping(hosts.node, everything("nftables")):
+        pass
+    for variant in ("nft", "legacy"):
+        leave_iptables(hosts.node, NEW, variant)
+    leave_tables(hosts.node)
+    program = f"{sys.executable} -m flannel_sdk.cli cleanup --json"
+    removed = json.loads(hosts.node.exec(program))
+    assert len(removed) == 1 + 2 + 4 + 4
+    assert rules_left(hosts.node) == []
+    assert "flannel" not in hosts.node.exec("nft list tables")
+    for line in before.splitlines():
+        assert line in hosts.node.exec("nft -s list ruleset")
+    assert json.loads(hosts.node.exec(program)) == []

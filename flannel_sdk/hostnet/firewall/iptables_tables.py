@@ -176,11 +176,14 @@ class LegacyVariant(IptablesTables):
     def _seems_right(self, rules: RuleSet) -> bool:
         if not rules.empty:
             return False
-        present = self._present()
-        if any(self._tables.mentions(table, "FLANNEL-") for table in present):
+        if self.has_flannel_chains():
             return False
         # A flannel up to 0.11 made no chains: that takes the programs to see.
-        return not present or find_programs(self.family, self.variant) is None
+        return not self._present() or find_programs(self.family, self.variant) is None
+
+    def has_flannel_chains(self) -> bool:
+        """Whether a chain of flannel's is there, of whatever network."""
+        return any(self._tables.mentions(table, "FLANNEL-") for table in self._present())
 
     def _present(self) -> list[str]:
         return sorted(legacy_tables(self.family) & {chain.table for chain in FLANNEL_CHAINS})

@@ -133,9 +133,14 @@ def restore_lines(view: ChainView, *, fully_random: bool) -> list[str]:
     elif view.others:
         lines += [_delete(found) for found in view.mine]
     elif chain.name in view.seen:
-        lines += [_delete(found) for found in view.jumps]
-        lines += [f"-F {chain.name}", f"-X {chain.name}"]
+        lines += removal_lines(view)
     return lines
+
+
+def removal_lines(view: ChainView) -> list[str]:
+    """What removes a chain with all that is in it, and the jumps to it."""
+    name = view.chain.name
+    return [*(_delete(found) for found in view.jumps), f"-F {name}", f"-X {name}"]
 
 
 def restore_text(tables: Iterable[tuple[str, list[str]]]) -> str:

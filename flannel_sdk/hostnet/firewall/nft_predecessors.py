@@ -25,7 +25,7 @@ from flannel_sdk.hostnet.firewall.nft_table import network_table
 from flannel_sdk.hostnet.firewall.rules import RuleSet
 from flannel_sdk.model import Family
 
-_FLANNELD_TABLES: Final = {Family.IPV4: "flannel-ipv4", Family.IPV6: "flannel-ipv6"}
+FLANNELD_TABLES: Final = {Family.IPV4: "flannel-ipv4", Family.IPV6: "flannel-ipv6"}
 
 
 def superseded_tables(
@@ -36,7 +36,7 @@ def superseded_tables(
     ``keep`` is the table of ours that stays.
     """
     present = kernel.tables()
-    for family, name in _FLANNELD_TABLES.items():
+    for family, name in FLANNELD_TABLES.items():
         if (family, name) in present and _is_ours(kernel, family, name, rules):
             yield delete_table(family, name)
     names = {network_table(network) for family in Family for network in rules.networks(family)}
@@ -96,6 +96,12 @@ def _removal(view: ChainView, family: Family) -> Iterable[Change]:
     if view.others:
         yield from _deletions(view, family, chain.name, view.mine)
         return
+    yield from chain_removal(view, family)
+
+
+def chain_removal(view: ChainView, family: Family) -> Iterable[Change]:
+    """Remove a chain that is there with all that is in it, and the jumps to it."""
+    chain = view.chain
     yield from _deletions(view, family, chain.caller, view.jumps)
     yield from _deletions(view, family, chain.name, view.seen[chain.name])
     yield delete_chain(family, chain.table, chain.name)
