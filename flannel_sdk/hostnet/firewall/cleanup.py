@@ -1,9 +1,9 @@
-"""Removal of rules that are needed no more, by whatever they were made."""
+"""Removal of all rules that were left on this host, by whatever they were made."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 
-from flannel_sdk.errors import FlannelError, KernelUnsupported
+from flannel_sdk.errors import KernelUnsupported
 from flannel_sdk.hostnet.firewall import nft_numbers as n
 from flannel_sdk.hostnet.firewall.engines import legacy_variants
 from flannel_sdk.hostnet.firewall.flannel_chains import FLANNEL_CHAINS, ChainView
@@ -15,17 +15,8 @@ from flannel_sdk.hostnet.firewall.nft_predecessors import (
     read_chains,
 )
 from flannel_sdk.hostnet.firewall.nft_socket import Change, NftSocket, delete_table
-from flannel_sdk.hostnet.firewall.nft_table import PREFIX, table_name
-from flannel_sdk.hostnet.firewall.rules import RuleSet
+from flannel_sdk.hostnet.firewall.nft_table import PREFIX
 from flannel_sdk.model import Family
-
-
-def remove_own_tables(rules: RuleSet) -> None:
-    """Remove our table for these addresses that a run with other options left, if we may."""
-    with suppress(FlannelError), NftSocket() as kernel:
-        name = table_name(rules)
-        if (n.NFPROTO_INET, name) in kernel.tables():
-            kernel.commit([delete_table(n.NFPROTO_INET, name)])
 
 
 def remove_all() -> list[str]:

@@ -6,18 +6,18 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flannel_sdk.backoff import Backoff, Trouble
 from flannel_sdk.errors import PermanentError
-from flannel_sdk.hostnet.firewall.choice import open_engine
-from flannel_sdk.hostnet.firewall.cleanup import remove_own_tables
-from flannel_sdk.hostnet.firewall.engines import Engine
-from flannel_sdk.hostnet.firewall.nft_notices import NftNotices
 from flannel_sdk.hostnet.firewall.rules import Addresses, RuleSet
 from flannel_sdk.hostnet.firewall.worker import Worker
 from flannel_sdk.hostnet.firewall_options import FirewallKind, FirewallOptions
 from flannel_sdk.model import ByFamily
+
+if TYPE_CHECKING:
+    from flannel_sdk.hostnet.firewall.engines import Engine
+    from flannel_sdk.hostnet.firewall.nft_notices import NftNotices
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Firewall:
         try:
             rules = await self._next_turn()
             if rules.empty:
-                await worker.call(remove_own_tables, rules)
+                await worker.call(_remove_own_table, rules)
                 await self._do_nothing()
             self._wake.set()
             async with self._noticing(worker):
@@ -108,7 +108,7 @@ class Firewall:
     async def _noticing(self, worker: Worker) -> AsyncIterator[None]:
         """Wake up for each change of nf_tables, where there is such a thing."""
         try:
-            notices = await worker.call(NftNotices)
+            notices = await worker.call(_listen)
         except OSError:
             yield
             return
@@ -134,7 +134,7 @@ class Firewall:
             try:
                 if self._engine is None:
                     resync = self._options.iptables_resync
-                    self._engine = await worker.call(open_engine, self._kind, rules, resync)
+                    self._engine = await worker.call(_open_engine, self._kind, rules, resync)
                 authors, self._authors = self._authors, set()
                 found = await worker.call(self._engine.settle, rules)
             except PermanentError:
@@ -185,7 +185,28 @@ class Firewall:
         }
 
 
-def _say_set(engine: Engine, found: Sequence[str]) -> None:
+# What takes a while to import is imported in the worker's thread, while others go on.
+
+
+def _listen() -> "NftNotices":
+    from flannel_sdk.hostnet.firewall.nft_notices import NftNotices
+
+    return NftNotices()
+
+
+def _open_engine(kind: FirewallKind, rules: RuleSet, resync: float) -> "Engine":
+    from flannel_sdk.hostnet.firewall.choice import open_engine
+
+    return open_engine(kind, rules, resync)
+
+
+def _remove_own_table(rules: RuleSet) -> None:
+    from flannel_sdk.hostnet.firewall.nft_table import remove_own_table
+
+    remove_own_table(rules)
+
+
+def _say_set(engine: "Engine", found: Sequence[str]) -> None:
     what = "are set" if found else "were there already"
     _log.info("the masquerade and forward rules %s: %s", what, engine.place)
     if engine.problem:

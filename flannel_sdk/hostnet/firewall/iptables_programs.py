@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -79,7 +78,11 @@ def _at(family: Family, name: str) -> IptablesPrograms | None:
 
 
 def _which(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SYSTEM}")
+    for folder in f"{os.environ.get('PATH', '')}:{_SYSTEM}".split(":"):
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK):
+            return path
+    return None
 
 
 def _run(command: list[str], text: str = "") -> str:

@@ -1,6 +1,5 @@
 """The texts of iptables-save and iptables-restore for flannel's chains."""
 
-import shlex
 from collections.abc import Iterable
 from typing import Final
 
@@ -67,6 +66,8 @@ def policies(text: str) -> dict[tuple[str, str], str]:
 
 
 def _parse_line(line: str, family: Family) -> SeenRule:
+    import shlex
+
     rule, random, negated = Rule("accept"), False, False
     try:
         words = shlex.split(line)[2:]

@@ -1,9 +1,11 @@
 """Our own nf_tables table: what has to be in it, what is, and its replacement at once."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from flannel_sdk.errors import FlannelError
 from flannel_sdk.hostnet.firewall import nft_numbers as n
 from flannel_sdk.hostnet.firewall.nft_expressions import encode_rule
 from flannel_sdk.hostnet.firewall.nft_socket import (
@@ -79,15 +81,6 @@ def read_content(kernel: NftSocket, name: str) -> TableContent | None:
     return TableContent(flags, tuple(sorted(chains, key=lambda c: c.name)), tuple(rules))
 
 
-def our_tables(kernel: NftSocket) -> list[str]:
-    """Names of all tables of ours, of whatever network."""
-    return [
-        name
-        for family, name in kernel.tables()
-        if family == n.NFPROTO_INET and name.startswith(PREFIX)
-    ]
-
-
 @dataclass(slots=True)
 class NftTable:
     """One table that is kept as it has to be; every call blocks for a millisecond or less."""
@@ -131,3 +124,11 @@ class NftTable:
         changes += [new_chain(chain) for chain in self.wanted.chains]
         changes += [append_rule(family, name, *rule) for rule in self.wanted.rules]
         return changes
+
+
+def remove_own_table(rules: RuleSet) -> None:
+    """Remove our table for these addresses that a run with other options left, if we may."""
+    with suppress(FlannelError), NftSocket() as kernel:
+        name = table_name(rules)
+        if (n.NFPROTO_INET, name) in kernel.tables():
+            kernel.commit([delete_table(n.NFPROTO_INET, name)])
