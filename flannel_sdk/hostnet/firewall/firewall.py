@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from flannel_sdk.backoff import Backoff, Trouble
+from flannel_sdk.backoff import SAY_AGAIN_SECONDS, Backoff, Trouble
 from flannel_sdk.errors import PermanentError
 from flannel_sdk.hostnet.firewall.rules import Addresses, RuleSet
 from flannel_sdk.hostnet.firewall.worker import Worker
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 _GATHER: Final = 0.02
 """Seconds to wait after a notice: more of them may be on their way."""
+_LONGEST: Final = 0.8
+"""Seconds that rules may be gone even where somebody takes them away again and again."""
 _QUIET: Final = 10.0
 """Seconds without a repair after which the next one is made at once again."""
 
@@ -49,6 +52,8 @@ class Firewall:
         """Set while what is wanted is in the kernel, or given up."""
         self._engine: Engine | None = None
         self._authors: set[str] = set()
+        self._said: dict[str, tuple[float, int]] = {}
+        """When each sentence about a repair was logged, and how often it was true since."""
         self._repairs: Counter[str] = Counter()
         self._problem: str | None = None
 
@@ -127,7 +132,7 @@ class Firewall:
 
     async def _keep(self, worker: Worker) -> None:
         trouble = Trouble(_log, "setting the masquerade and forward rules")
-        patience, repaired = Backoff(0.05, 5.0), 0.0
+        patience, repaired = Backoff(0.05, _LONGEST), 0.0
         settled: RuleSet | None = None
         while True:
             rules = await self._next_turn()
@@ -151,7 +156,7 @@ class Firewall:
                 _say_set(self._engine, found)
             elif found:
                 self._repairs.update(found)
-                _say_repaired(found, authors)
+                self._say_repaired(found, authors)
                 if time.monotonic() - repaired > _QUIET:
                     patience.reset()
                 repaired = time.monotonic()
@@ -170,6 +175,19 @@ class Firewall:
             self._wake.clear()
             if self._rules is not None:
                 return self._rules
+
+    def _say_repaired(self, found: Sequence[str], authors: Iterable[str]) -> None:
+        """Once a minute for the same; the others are counted."""
+        names = ", ".join(sorted(filter(None, authors))) or "somebody"
+        text = f"({', '.join(dict.fromkeys(found))}): changed by {names}"
+        said, more = self._said.get(text, (-math.inf, 0))
+        now = time.monotonic()
+        if now - said < SAY_AGAIN_SECONDS:
+            self._said[text] = said, more + 1
+            return
+        self._said[text] = now, 0
+        again = f", and {more} times before" if more else ""
+        _log.warning("firewall rules were put back %s%s", text, again)
 
     def status(self) -> Mapping[str, object]:
         """JSON-ready: what keeps the rules, whether they are there, repairs by cause."""
@@ -211,9 +229,3 @@ def _say_set(engine: "Engine", found: Sequence[str]) -> None:
     _log.info("the masquerade and forward rules %s: %s", what, engine.place)
     if engine.problem:
         _log.warning("%s", engine.problem)
-
-
-def _say_repaired(found: Sequence[str], authors: Iterable[str]) -> None:
-    names = ", ".join(sorted(filter(None, authors))) or "somebody"
-    causes = ", ".join(dict.fromkeys(found))
-    _log.warning("firewall rules were put back (%s): changed by %s", causes, names)
