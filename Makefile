@@ -4,6 +4,7 @@ PYTHON ?= python3
 BACKEND ?= vxlan
 NODES ?= 3
 STORE ?= sqlite
+DATAPATH ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,27 +16,28 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check bench kube-apiserver clean need-ip need-etcd
+.PHONY: help venv demo test test-quick check bench docs kube-apiserver clean need-ip need-etcd need-cni
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  variables: BACKEND=$(BACKEND) NODES=$(NODES) STORE=$(STORE) (demo; also etcd),"
+	@echo "             DATAPATH= (demo BACKEND=udp: kernel, userspace),"
 	@echo "             ARGS= (pytest, bench), ETCD= (a server), PYTHON=$(PYTHON)"
 
 venv: $(VENV)/.installed ## make .venv with flannel-sdk and its plugins from this tree
 
 demo: $(VENV)/.installed need-ip $(if $(filter etcd,$(STORE)),need-etcd) ## a lab of NODES nodes with BACKEND and STORE: ping all pairs, break a device, see it heal
-	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)$(if $(filter-out sqlite,$(STORE)), --store $(STORE))
+	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)$(if $(DATAPATH), --backend-option Datapath=$(DATAPATH))$(if $(filter-out sqlite,$(STORE)), --store $(STORE))
 
-test: $(VENV)/.installed-test need-ip need-etcd ## all tests (run as root for all); skipped ones say why
+test: $(VENV)/.installed-test need-ip need-etcd need-cni ## all tests (run as root for all); skipped ones say why
 	@sh .ci/etcd.sh debian $(BIN)/python || true
 	@sh .ci/firewall.sh
 	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(VENV)/.installed-test ## the tests that need no root, no etcd server and no time
-	$(BIN)/python -m pytest -n auto -m "not root and not slow and not server" $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not root and not flannel_root and not slow and not server" $(ARGS)
 
 check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the import contracts
 	$(BIN)/ruff check .
@@ -45,6 +47,10 @@ check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the impor
 
 bench: $(VENV)/.installed-test need-ip need-etcd ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+docs: $(VENV)/.installed-docs ## the documentation as a site in build/site
+	$(BIN)/python -m docs.hooks.pictures
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 kube-apiserver: ## build Kubernetes API servers for the tests, once (Debian 12; 15 minutes, kept in ~/.cache)
 	@sh .ci/kube-apiserver.sh build
@@ -69,12 +75,19 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[test]' $(EDITABLE_TEST)
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) -e '.[docs]'
+	@touch $@
+
 $(VENV)/.installed-check: $(VENV)/.installed
 	$(PIP) -e '.[check]' $(EDITABLE_TEST)
-	@touch $@ $(VENV)/.installed-test
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed-docs
 
 need-ip:
 	@command -v ip >/dev/null || PATH="$$PATH:/sbin:/usr/sbin" command -v ip >/dev/null || sh .ci/need.sh iproute2 "there is no ip command"
 
 need-etcd: $(VENV)/.installed
 	@sh .ci/etcd.sh need $(BIN)/python
+
+need-cni:
+	@test -x /usr/lib/cni/bridge || sh .ci/need.sh containernetworking-plugins "there are no CNI plugins" || true

@@ -7,6 +7,7 @@ from tests.conftest import (
     make_netns,
     netns,
     nothing_left_behind,
+    pytest_collection_modifyitems,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "make_netns",
     "netns",
     "nothing_left_behind",
+    "pytest_collection_modifyitems",
 ]

@@ -16,6 +16,7 @@ from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.engine.keeper import LeaseKeeper
+from flannel_sdk.engine.store_meter import StoreMeter
 from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
 from flannel_sdk.hostnet.external_interface import find_external_interface
 from flannel_sdk.hostnet.firewall import Firewall
@@ -69,6 +70,7 @@ class NodeAgent:
     ) -> None:
         """``store`` stays the caller's to close. ``backends``: by default the installed plugins."""
         self._store = store
+        self._meter = StoreMeter(store)
         self._options = options or AgentOptions()
         self._backends = backends
         self._registered = asyncio.Event()
@@ -92,6 +94,12 @@ class NodeAgent:
         PrivilegeError, ..) where somebody has to change something first.
         """
         async with AsyncExitStack() as stack:
+            if self._options.health.port:
+                from flannel_sdk.agent.health import serving_health
+
+                await stack.enter_async_context(
+                    serving_health(self._options.health, self.status, self._meter)
+                )
             if self._options.status_socket is not None:
                 from flannel_sdk.agent.status_socket import serve_status
 
@@ -120,7 +128,8 @@ class NodeAgent:
     async def _join(self) -> None:
         store = self._store
         config = await retry(
-            f"reading the network configuration from {store.name}", store.get_network_config
+            f"reading the network configuration from {store.name}",
+            lambda: self._meter.measured("get_network_config", store.get_network_config()),
         )
         wanted = await asked_interface(store, self._options.interface)
         interface = self._interface = await retry(
@@ -128,7 +137,10 @@ class NodeAgent:
         )
         backend = await self._make_manager(interface).get_backend(config.backend_type)
         keeper = self._keeper = LeaseKeeper(
-            store, renew_margin=self._options.renew_margin, previous=self._previous_subnets()
+            store,
+            renew_margin=self._options.renew_margin,
+            previous=self._previous_subnets(),
+            meter=self._meter,
         )
         follower = self._follower = ConfigFollower(store, config)
         options = self._options
@@ -271,6 +283,7 @@ class NodeAgent:
                 async with aclosing(self._store.watch_leases()) as items:
                     async for item in items:
                         trouble.over()
+                        self._meter.heard()
                         feed.apply(item)
                 raise StoreUnavailable("the watch ended")
             except PermanentError:
@@ -328,6 +341,7 @@ class NodeAgent:
             "firewall": self._firewall.status() if self._firewall else None,
             "dataplane": plane.status() if isinstance(plane, SupportsStatus) else None,
             "restarts": self._failures,
+            "store_contact": self._meter.status(),
         }
 
     async def _status(self) -> object:

@@ -4,33 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flannel_sdk.errors import ConfigError
+from flannel_sdk.health.options import HealthOptions
 from flannel_sdk.hostnet.firewall_options import FirewallOptions
 from flannel_sdk.hostnet.interface_request import InterfaceRequest
 from flannel_sdk.hostnet.run_files import DEFAULT_STATUS_SOCKET, DEFAULT_SUBNET_FILE
 from flannel_sdk.model import option_metadata
-
-
-@dataclass(frozen=True, slots=True)
-class HealthOptions:
-    """Where the agent's health is served over HTTP; nowhere by default."""
-
-    ip: str = field(
-        default="0.0.0.0",
-        metadata=option_metadata(
-            "Address that health and metrics are served at.", "ADDRESS", flag="healthz-ip"
-        ),
-    )
-    """A name or an address; empty for all addresses."""
-    port: int = field(
-        default=0,
-        metadata=option_metadata("Port for them; 0 for none.", "PORT", flag="healthz-port"),
-    )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port < 65536:
-            raise ConfigError(
-                "healthz-port", f"healthz-port is {self.port}, but has to be from 0 to 65535"
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ COMMANDS = {
     "cleanup": Command(
         "flannel_sdk.cli.cleanup", "remove the firewall rules that daemons left on this host"
     ),
+    "new-backend": Command(
+        "flannel_sdk.cli.new_plugin", "a backend of your own: a distribution to start from"
+    ),
+    "new-store": Command("flannel_sdk.cli.new_plugin", "a store of your own, the same way"),
     "lab": Command("flannel_sdk.cli.lab", "a cluster of network namespaces on this machine"),
 }
 
@@ -169,7 +173,8 @@ def _unknown(name: str) -> str:
 
 
 def _overview() -> str:
-    commands = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}} {command.help}" for name, command in COMMANDS.items())
     examples = "\n".join(f"  {line}\n      {text}" for line, text in EXAMPLES)
     return f"""usage: {PROGRAM} COMMAND [OPTION ...]
        {PROGRAM} COMMAND --help

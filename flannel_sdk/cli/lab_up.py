@@ -12,7 +12,7 @@ from flannel_sdk.cli.store_arguments import given_values
 from flannel_sdk.lab import Families, Lab, LabNames, LabSpec
 from flannel_sdk.lab.cleanup import clean_up
 from flannel_sdk.lab.reports import report_nodes
-from flannel_sdk.lab.spec import parse_backend_option
+from flannel_sdk.model.options import parse_backend_option
 
 
 def run_action(args: argparse.Namespace) -> int:

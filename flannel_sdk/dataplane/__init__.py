@@ -14,9 +14,11 @@ from flannel_sdk.dataplane.objects import (
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL, Ownership
 from flannel_sdk.dataplane.protocol import Kernel
 from flannel_sdk.dataplane.reconciler import Reconciler
+from flannel_sdk.dataplane.tun import TUN, open_tun
 
 __all__ = [
     "ROUTE_PROTOCOL",
+    "TUN",
     "Device",
     "FdbEntry",
     "InterfaceAddress",
@@ -29,4 +31,5 @@ __all__ = [
     "Reconciler",
     "ResolvedRoute",
     "Route",
+    "open_tun",
 ]

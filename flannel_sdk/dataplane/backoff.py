@@ -13,6 +13,8 @@ class _Entry:
     attempts: int
     due: float
     reason: str
+    since: float
+    """When it failed first."""
 
 
 class Backoff(Generic[K]):
@@ -31,7 +33,9 @@ class Backoff(Generic[K]):
         entry = self.entries.get(key)
         attempts = entry.attempts if entry else 0
         delay = min(self._first * 2**attempts, self._longest) * random.uniform(0.75, 1.25)
-        self.entries[key] = _Entry(min(attempts + 1, 20), self._clock() + delay, reason)
+        now = self._clock()
+        since = entry.since if entry else now
+        self.entries[key] = _Entry(min(attempts + 1, 20), now + delay, reason, since)
         return entry is None or entry.reason != reason
 
     def succeeded(self, key: K) -> None:

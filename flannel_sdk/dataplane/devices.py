@@ -1,10 +1,14 @@
-"""Making devices through pyroute2, which is imported only when one has to be made."""
+"""Making devices that our own codec does not; pyroute2 is imported only when one has to be made."""
 
 from flannel_sdk.dataplane.objects import Device
+from flannel_sdk.dataplane.tun import TUN, make_tun
 
 
 def make_device(device: Device, lower: int | None) -> None:
     """Create a device, down, in the calling thread's namespace; OSError if refused."""
+    if device.kind == TUN:
+        make_tun(device.name)
+        return
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 

@@ -20,6 +20,8 @@ class Fights:
         """Keys that have to wait, with the time when they may be repaired."""
         self.suppressed = 0
         """Repairs that were put off."""
+        self._contested: dict[Key, float] = {}
+        """Since when each key has been fought over."""
 
     def admit(self, keys: Iterable[Key]) -> list[Key]:
         """The keys that may be repaired now, counted as repaired; others are put off."""
@@ -29,11 +31,13 @@ class Fights:
             count, last = self._history.get(key, (0, now))
             if now - last > _CALM + _LONGEST:
                 count = 0
+                self._contested.pop(key, None)
             if count >= _FREE:
                 due = last + min(_FIRST * 2 ** (count - _FREE), _LONGEST)
                 if due > now:
                     if key not in self.later:
                         self.suppressed += 1
+                        self._contested.setdefault(key, now)
                     self.later[key] = due
                     continue
             self._history[key] = (min(count + 1, 20), now)
@@ -56,3 +60,18 @@ class Fights:
         self._history = {
             key: entry for key, entry in self._history.items() if now - entry[1] <= _CALM + _LONGEST
         }
+        self._contested = {
+            key: since for key, since in self._contested.items() if key in self._history
+        }
+
+    def contested_since(self) -> float | None:
+        """Since when the key that is fought over longest has been; None without a fight."""
+        now = self._clock()
+        return min(
+            (
+                since
+                for key, since in self._contested.items()
+                if now - self._history[key][1] <= _CALM + _LONGEST
+            ),
+            default=None,
+        )

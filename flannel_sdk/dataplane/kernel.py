@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ from flannel_sdk.dataplane.refusals import GONE, refusal
 from flannel_sdk.dataplane.requests import Failure, Operation
 from flannel_sdk.dataplane.thread import KernelThread
 from flannel_sdk.errors import FlannelError
+from flannel_sdk.instruments import KERNEL_SECONDS, Histogram
 from flannel_sdk.model import IPAddress, MacAddress
 from flannel_sdk.netlink.messages import Answer, Buffer
 from flannel_sdk.netlink.socket import DumpParser, InterruptedDump, RequestSocket
@@ -53,6 +55,7 @@ class LinuxKernel:
         self._monitor: Monitor | None = None
         self._monitor_loop: asyncio.AbstractEventLoop | None = None
         self._notice_buffer = notice_buffer
+        self._durations = {name: Histogram(KERNEL_SECONDS) for name in ("write", "read")}
 
     async def aclose(self) -> None:
         """Close the sockets and end the thread; idempotent."""
@@ -63,6 +66,10 @@ class LinuxKernel:
             if self._requests is not None:
                 self._requests.close()
                 self._requests = None
+
+    def latency(self) -> Mapping[str, object]:
+        """JSON-ready: how long batches that were written, and dumps that were read, took."""
+        return {name: histogram.status() for name, histogram in self._durations.items()}
 
     # Everything below runs in the kernel thread where its name starts with an underscore.
 
@@ -78,7 +85,7 @@ class LinuxKernel:
             raise _refused(doing, error) from error
 
     def _ask(self, request: Callable[[int], bytes], make: Callable[[], ParserT]) -> ParserT:
-        channel = self._socket()
+        channel, started = self._socket(), time.monotonic()
         for attempt in range(_DUMP_TRIES):
             parser = make()
             sequence = channel.reserve(1)
@@ -88,6 +95,7 @@ class LinuxKernel:
                 if attempt + 1 == _DUMP_TRIES:
                     raise OSError(11, "the table changed under every one of 5 dumps") from None
             else:
+                self._durations["read"].observe(time.monotonic() - started)
                 return parser
         raise AssertionError("unreachable")
 
@@ -105,10 +113,13 @@ class LinuxKernel:
         def work() -> list[Failure]:
             if not count:
                 return []
+            channel, started = self._socket(), time.monotonic()
             try:
-                return _failures(operations, self._socket().send(messages, 1))
+                answers = channel.send(messages, 1)
             except OSError as error:
                 raise _refused("change the data plane", error) from error
+            self._durations["write"].observe(time.monotonic() - started)
+            return _failures(operations, answers)
 
         return self._thread.call(work)
 

@@ -10,7 +10,7 @@ class Device(NamedTuple):
 
     name: str
     kind: str
-    """The kernel's link kind, for example ``vxlan``."""
+    """The kernel's link kind, for example ``vxlan``; ``tun`` is one that outlives its makers."""
     mtu: int
     """Bytes."""
     mac: MacAddress | None

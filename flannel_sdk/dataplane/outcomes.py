@@ -2,6 +2,7 @@
 
 import errno
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from flannel_sdk.dataplane.backoff import Backoff
@@ -34,12 +35,32 @@ class Outcomes:
         self._notices = notices
         self.failed: Backoff[Key] = Backoff(clock)
         self.written = 0
-        self.repaired: dict[str, int] = {}
+        self._repaired: Counter[tuple[str, str]] = Counter()
 
-    def count(self, numbers: Mapping[str, int]) -> None:
-        """Count repairs by kind."""
+    def count(self, cause: str, numbers: Mapping[str, int]) -> None:
+        """Count repairs by kind. Causes: a ``notice`` of the change, an ``audit``, the ``node``."""
         for kind, number in numbers.items():
-            self.repaired[kind] = self.repaired.get(kind, 0) + number
+            self._repaired[cause, kind] += number
+
+    def repaired(self) -> dict[str, int]:
+        """How many repairs there were of each kind."""
+        return _summed((kind, count) for (_, kind), count in self._repaired.items())
+
+    def repaired_by_cause(self) -> dict[str, dict[str, int]]:
+        """How many repairs there were of each kind, for each cause."""
+        causes: dict[str, dict[str, int]] = {}
+        for (cause, kind), count in self._repaired.items():
+            causes.setdefault(cause, {})[kind] = count
+        return causes
+
+    def failed_kinds(self) -> dict[str, int]:
+        """How many objects of each kind are refused now; ``stale`` for what cannot be removed."""
+        return _summed(("stale" if key == STALE else key.kind, 1) for key in self.failed.entries)
+
+    def refused_since(self) -> float | None:
+        """Since when the wanted object that is refused longest has been; None without one."""
+        entries = self.failed.entries.items()
+        return min((entry.since for key, entry in entries if key != STALE), default=None)
 
     async def settle(self, pipeline: Pipeline, attempted: Iterable[Key] = ()) -> None:
         """Wait for the answers; keep each failure with its object for a later try.
@@ -86,3 +107,10 @@ class Outcomes:
             return NeighbourKey(device, address)
         address, length = operation.rows[failure.row][0][:2]
         return RouteKey(address, length)
+
+
+def _summed(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for name, count in counts:
+        total[name] += count
+    return dict(total)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from flannel_sdk.dataplane.bulk import deafness
@@ -164,8 +165,11 @@ class Reconciler:
                 "count": len(self._outcomes.failed.entries),
                 "reasons": self._outcomes.failed.reasons(),
             },
+            "failed_kinds": self._outcomes.failed_kinds(),
             "conflicts": {"now": len(self._desired.waiting), "total": self._desired.conflicts},
-            "repaired": dict(self._outcomes.repaired),
+            "repaired": self._outcomes.repaired(),
+            "repaired_by_cause": self._outcomes.repaired_by_cause(),
+            "missing_seconds": self._repair.missing_seconds(),
             "suppressed": self._repair.fights.suppressed,
             "audits": self._repair.audits,
             "written": self._outcomes.written,
@@ -212,4 +216,7 @@ class Reconciler:
 
 
 def _now() -> float:
-    return asyncio.get_running_loop().time()
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # ``status`` may be asked from another thread; the loop's clock is this
+        return time.monotonic()

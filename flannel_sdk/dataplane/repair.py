@@ -176,7 +176,7 @@ class Repair:
                 logger.warning("%s; trying again", error)
             self.node_problem = str(error)
         else:
-            self._outcomes.count(written)
+            self._outcomes.count("node", written)
             self._outcomes.written += sum(written.values())
             if "device" in written:
                 self._notices.audit = True
@@ -185,6 +185,17 @@ class Repair:
             self._troubles.succeeded("node")
             self._troubles.succeeded("fight")
             self.node_problem = None
+
+    def missing_seconds(self) -> float | None:
+        """How long the object of ours that is missing longest has been; None if none is.
+
+        One that somebody keeps taking away counts as missing until that has stopped.
+        """
+        times = [entry.since for entry in self._troubles.entries.values()]
+        for since in (self._outcomes.refused_since(), self.fights.contested_since()):
+            if since is not None:
+                times.append(since)
+        return self._clock() - min(times) if times else None
 
     def _node_is_fought_over(self) -> bool:
         now = self._clock()
@@ -237,7 +248,7 @@ class Repair:
         for operations in differences:
             for operation in operations:
                 if operation.verb == "put":
-                    self._outcomes.count({operation.kind: len(operation.rows)})
+                    self._outcomes.count("audit", {operation.kind: len(operation.rows)})
             deaf.expect(operations)
             await pipeline.send(operations)
         await self._outcomes.settle(pipeline, attempted)
@@ -265,7 +276,7 @@ class Repair:
         await pipeline.send(self._lowering.operations(changes, None))
         await pipeline.send(doubled)
         for key in keys:
-            self._outcomes.count({key.kind: 1})
+            self._outcomes.count("notice", {key.kind: 1})
         await self._outcomes.settle(pipeline, retried)
 
     def _is_wanted(self, index: int, mac: bytes, destination: bytes) -> bool:

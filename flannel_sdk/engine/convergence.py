@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from flannel_sdk.instruments import STORE_SECONDS, Histogram
+
 
 class Convergence:
     """Times from the arrival of raw bytes until every reader of a feed has them in the kernel."""
@@ -14,6 +16,7 @@ class Convergence:
         self._last: float | None = None
         self._longest = 0.0
         self._count = 0
+        self._durations = Histogram(STORE_SECONDS)
         self.reached = asyncio.Event()
         """Set when news held in the kernel for the first time."""
 
@@ -32,6 +35,7 @@ class Convergence:
         self._last = now - self._oldest
         self._longest = max(self._longest, self._last)
         self._count += 1
+        self._durations.observe(self._last)
         self._oldest = None
         self.reached.set()
 
@@ -42,4 +46,5 @@ class Convergence:
             "last_seconds": self._last,
             "longest_seconds": self._longest,
             "count": self._count,
+            "durations": self._durations.status(),
         }

@@ -38,7 +38,14 @@ _MEMBERS: Mapping[str, Sequence[tuple[str, Callable[[object], bool]]]] = {
 }
 _FLANNELS_DEFAULT = "udp"
 _OUR_DISTRIBUTIONS = {
-    BACKENDS: {"vxlan": "flannel-sdk-vxlan", "host-gw": "flannel-sdk-hostgw"},
+    BACKENDS: {
+        "vxlan": "flannel-sdk-vxlan",
+        "host-gw": "flannel-sdk-hostgw",
+        "alloc": "flannel-sdk-alloc",
+        "extension": "flannel-sdk-extension",
+        "exec": "flannel-sdk-exec",
+        "udp": "flannel-sdk-udp",
+    },
     STORES: {"etcd": "flannel-sdk-etcd", "etcd3": "flannel-sdk-etcd"},
 }
 
@@ -72,6 +79,11 @@ def list_plugins(group: str) -> list[PluginInfo]:
         for name, entry_points in sorted(_claims(group).items())
         for entry_point in entry_points
     ]
+
+
+def load_plugin(group: str, name: str) -> object:
+    """The plugin of either group, checked; PluginError as ``load_backend_plugin``."""
+    return _load(group, name.lower())
 
 
 def load_backend_plugin(name: str) -> BackendPlugin:

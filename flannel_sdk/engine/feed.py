@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
@@ -71,6 +72,7 @@ class LeaseFeed:
         self._has_snapshot = False
         self._revision = 0
         self._convergence = Convergence()
+        self._unsettled_since: float | None = time.monotonic()
 
     @property
     def settled(self) -> bool:
@@ -136,6 +138,8 @@ class LeaseFeed:
         return bool(pending)
 
     def _wake(self) -> None:
+        if self._consumers:
+            self._unsettle()
         for consumer in self._consumers:
             consumer.idle = False
             consumer.wake.set()
@@ -150,11 +154,22 @@ class LeaseFeed:
             while True:
                 consumer.idle = not consumer.wake.is_set()
                 if self.settled:
+                    self._unsettled_since = None
                     self._convergence.settled()
                 await consumer.wake.wait()
                 yield consumer.take(self._peers)
         finally:
             self._consumers.discard(consumer)
+            self._unsettle()
+
+    def _unsettle(self) -> None:
+        if self._unsettled_since is None:
+            self._unsettled_since = time.monotonic()
+
+    def _unsettled_seconds(self) -> float:
+        """How long there has been news, or a reader lacking, without a pause; 0 if not now."""
+        since = self._unsettled_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _forget_malformed(self, delta: LeaseDelta) -> None:
         for subnets in [*delta.removed, *(lease.subnets for lease in delta.changed)]:
@@ -191,5 +206,6 @@ class LeaseFeed:
             "malformed": len(self._malformed),
             "revision": self._revision,
             "settled": self.settled,
+            "unsettled_seconds": self._unsettled_seconds(),
             "convergence": self._convergence.status(),
         }

@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from flannel_sdk.backoff import Backoff, Trouble, retry
+from flannel_sdk.engine.store_meter import StoreMeter
 from flannel_sdk.errors import ConfigError, LeaseLost, PermanentError, StoreUnavailable
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import (
@@ -53,9 +54,11 @@ class LeaseKeeper:
         *,
         renew_margin: float = 3600.0,
         previous: Subnets | None = None,
+        meter: StoreMeter | None = None,
     ) -> None:
         """``renew_margin``: seconds before its expiry that a lease is renewed."""
         self._store = store
+        self._meter = meter or StoreMeter(store)
         self._margin = renew_margin
         self._previous = previous
         self._lease: Lease | None = None
@@ -71,6 +74,7 @@ class LeaseKeeper:
         self._renewals = 0
         self._reacquisitions = 0
         self._last_error: str | None = None
+        self._is_lost = False
 
     @property
     def lease(self) -> Lease:
@@ -100,7 +104,9 @@ class LeaseKeeper:
         every agent of a cluster, whose data planes are fine.
         """
         try:
-            lease = await self._store.acquire_lease(attrs, previous)
+            lease = await self._meter.measured(
+                "acquire_lease", self._store.acquire_lease(attrs, previous)
+            )
         except Exception as error:
             self._last_error = str(error)
             if isinstance(error, ConfigError) and self._lease is not None:
@@ -111,6 +117,7 @@ class LeaseKeeper:
 
     def _set(self, lease: Lease) -> None:
         self._lease = lease
+        self._is_lost = False
         self._renew_at = None
         if lease.expires_at == UNKNOWN_EXPIRY:
             self._renew_at = time.time() + UNKNOWN_EXPIRY_SECONDS
@@ -160,7 +167,7 @@ class LeaseKeeper:
         while True:
             lease = self.lease
             try:
-                renewed = await self._store.renew_lease(lease)
+                renewed = await self._meter.measured("renew_lease", self._store.renew_lease(lease))
             except LeaseLost as lost:
                 await self._reacquire(lease, str(lost))
                 return
@@ -227,14 +234,24 @@ class LeaseKeeper:
             if self.lease is not lost:
                 return  # the other task was faster
             _log.warning("the lease was lost (%s); acquiring it again", reason)
+            self._is_lost = True
             self._reacquisitions += 1
             await self._pause_if_contested()
             if self.lease is lost:
                 await self.acquire_lease(self._published or lost.attrs)
 
+    @property
+    def holds(self) -> bool:
+        """Whether the lease is ours now, as far as the store has told, and has not run out."""
+        lease = self._lease
+        if lease is None or self._is_lost:
+            return False
+        return lease.expires_at in {None, UNKNOWN_EXPIRY} or lease.expires_at > time.time()
+
     def status(self) -> Mapping[str, object]:
         """JSON-ready counters."""
         return {
+            "holds": self.holds,
             "renewals": self._renewals,
             "reacquisitions": self._reacquisitions,
             "last_error": self._last_error,

@@ -21,6 +21,7 @@ from flannel_sdk.interfaces.store import (
     SupportsConfigWrite,
     SupportsHolderNames,
     SupportsLabServer,
+    SupportsLastHeard,
     SupportsNetworkReady,
     SupportsStoredPublicIPs,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "SupportsConfigWrite",
     "SupportsHolderNames",
     "SupportsLabServer",
+    "SupportsLastHeard",
     "SupportsNetworkReady",
     "SupportsPlan",
     "SupportsRetire",

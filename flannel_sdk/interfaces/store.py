@@ -115,6 +115,18 @@ class SupportsConfigWatch(Protocol):
 
 
 @runtime_checkable
+class SupportsLastHeard(Protocol):
+    """A store that hears from its server also while nothing changes, and knows when it last did."""
+
+    def last_heard(self) -> float | None:
+        """``time.monotonic()`` of the newest answer; None if there was none. Cheap, without I/O.
+
+        While all is well it should never be more than a minute old.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsConfigWrite(Protocol):
     """A store that takes the network's configuration through us."""
 

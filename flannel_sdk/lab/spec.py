@@ -96,14 +96,3 @@ def _underlay(family: Family, subnet: int, host: int) -> Prefix:
     if family is Family.IPV4:
         return Prefix(IPAddress.parse(f"192.168.{100 + subnet}.{host}"), 24)
     return Prefix(IPAddress.parse(f"fd00:{100 + subnet}::{host}"), 64)
-
-
-def parse_backend_option(text: str) -> tuple[str, object]:
-    """``KEY=VALUE``; the value is JSON where it reads as such (true, 8472), else a string."""
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ConfigError("backend-option", f"{text!r} is not of the form KEY=VALUE")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value

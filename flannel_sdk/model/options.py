@@ -1,5 +1,6 @@
 """Typed access to the ``Backend`` object of a network configuration."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -71,3 +72,14 @@ def _refused(name: str, wish: str, value: object) -> ConfigError:
     # Only numbers and truth values are quoted: an option's text may be a secret.
     shown = f", not {value!r}" if isinstance(value, (int, float)) else ""
     return ConfigError(key, f"{key} of the network configuration {wish}{shown}.")
+
+
+def parse_backend_option(text: str) -> tuple[str, object]:
+    """``KEY=VALUE``; the value is JSON where it reads as such (true, 8472), else a string."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ConfigError("backend-option", f"{text!r} is not of the form KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

@@ -87,6 +87,20 @@ class KernelNetwork:
         """
         return False
 
+    async def take_peers(self, update: PeerUpdate) -> None:
+        """Take the peers that are served, where more than kernel objects depends on them.
+
+        Called with every update, when its objects are sent: ``changed`` holds those that are
+        served, and ``removed`` also those that are refused. By default there is nothing to do.
+        """
+
+    async def carry(self, session: KernelSession) -> None:
+        """What else has to go on while the network runs, for example a forwarding loop.
+
+        Starts when the objects of this node are there, beside the reconciler, and is cancelled with
+        it; what it raises ends ``run``. By default there is nothing to do.
+        """
+
     @property
     def lease(self) -> Lease:
         """The lease that this network was registered with."""
@@ -108,6 +122,7 @@ class KernelNetwork:
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(session.reconciler.run())
                         tasks.create_task(self._follow_peers(session, peers))
+                        tasks.create_task(self.carry(session))
                         if self.follows_underlay:
                             tasks.create_task(self._follow_underlay(session))
             finally:
@@ -133,7 +148,10 @@ class KernelNetwork:
 
     def status(self) -> Mapping[str, object]:
         """The reconciler's counts, and ``peers``: how many are known, how many refused and why."""
-        counts = dict(self._session.reconciler.status()) if self._session is not None else {}
+        session = self._session
+        counts: dict[str, object] = {}
+        if session is not None:
+            counts |= {**session.reconciler.status(), "netlink": session.kernel.latency()}
         counts["peers"] = {
             "known": len(self._peers),
             "refused": self._refusals.by_reason(),
@@ -160,6 +178,7 @@ class KernelNetwork:
         await session.reconciler.update(
             self._wanted(update.changed), update.removed, full=update.full
         )
+        await self.take_peers(self._refusals.split(update))
 
     async def _follow_underlay(self, session: KernelSession) -> None:
         while True:

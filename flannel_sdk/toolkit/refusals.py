@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from flannel_sdk.model import Subnets
+from flannel_sdk.model import PeerUpdate, Subnets
 
 _LOGGED_REASONS = 100
 """Further reasons are only counted, so that whoever writes to the store cannot fill the log."""
@@ -34,6 +34,17 @@ class Refusals:
     def clear(self) -> None:
         """All peers are gone, or about to be judged again; what was logged stays known."""
         self._reasons.clear()
+
+    def split(self, update: PeerUpdate) -> PeerUpdate:
+        """The same update with the refused ones among ``removed``; none is removed where full."""
+        reasons = self._reasons
+        if not reasons:
+            return update
+        served = [lease for lease in update.changed if lease.subnets not in reasons]
+        if update.full:
+            return PeerUpdate(True, served)
+        refused = [lease.subnets for lease in update.changed if lease.subnets in reasons]
+        return PeerUpdate(False, served, [*update.removed, *refused])
 
     def by_reason(self) -> Mapping[str, int]:
         """How many peers are refused now, for each reason."""

@@ -30,7 +30,9 @@ class FakeEtcd:
     def put(self, key: bytes, value: bytes, lease: int = 0) -> int:
         if lease and lease not in self.leases:
             raise EtcdLeaseGone("requested lease not found")
-        return self._commit([Event(False, KeyValue(key, value, self.revision + 1, lease))])
+        revision = self.revision + 1
+        created = self.entries[key].create_revision if key in self.entries else revision
+        return self._commit([Event(False, KeyValue(key, value, revision, lease, created))])
 
     def delete(self, *keys: bytes) -> int:
         """All in one revision."""

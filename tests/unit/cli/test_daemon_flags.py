@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,16 @@ DEFAULT = AgentOptions(
 """What flanneld does without a flag."""
 
 
-def asked(**wanted: object) -> AgentOptions:
-    return replace(DEFAULT, interface=replace(InterfaceRequest(), **wanted))
+Fire = partial(FirewallOptions, iptables_forward_rules=True)
+"""As a daemon has it."""
 
 
-def fire(**wanted: object) -> AgentOptions:
-    return replace(DEFAULT, firewall=replace(FIREWALL, **wanted))
+def asked(request: InterfaceRequest) -> AgentOptions:
+    return replace(DEFAULT, interface=request)
+
+
+def fire(firewall: FirewallOptions) -> AgentOptions:
+    return replace(DEFAULT, firewall=firewall)
 
 
 def ip(text: str) -> IPAddress:
@@ -36,41 +41,45 @@ def ip(text: str) -> IPAddress:
 TABLE: list[tuple[str, Mapping[str, str], AgentOptions]] = [
     ("", {}, DEFAULT),
     # one dash or two, = or the next word
-    ("--iface eth0", {}, asked(interfaces=("eth0",))),
-    ("-iface eth0", {}, asked(interfaces=("eth0",))),
-    ("--iface=eth0", {}, asked(interfaces=("eth0",))),
-    ("-iface=eth0", {}, asked(interfaces=("eth0",))),
+    ("--iface eth0", {}, asked(InterfaceRequest(("eth0",)))),
+    ("-iface eth0", {}, asked(InterfaceRequest(("eth0",)))),
+    ("--iface=eth0", {}, asked(InterfaceRequest(("eth0",)))),
+    ("-iface=eth0", {}, asked(InterfaceRequest(("eth0",)))),
     # a list is given flag by flag, in order
-    ("-iface=eth1 --iface 192.0.2.1", {}, asked(interfaces=("eth1", "192.0.2.1"))),
-    ("--iface eth0,eth1", {}, asked(interfaces=("eth0,eth1",))),
-    ("-iface-regex ^eth -iface-regex=-x", {}, asked(regexes=("^eth", "-x"))),
+    ("-iface=eth1 --iface 192.0.2.1", {}, asked(InterfaceRequest(("eth1", "192.0.2.1")))),
+    ("--iface eth0,eth1", {}, asked(InterfaceRequest(("eth0,eth1",)))),
+    ("-iface-regex ^eth -iface-regex=-x", {}, asked(InterfaceRequest(regexes=("^eth", "-x")))),
     # whatever the next word looks like, it is the value
-    ("--iface-regex -eth", {}, asked(regexes=("-eth",))),
-    ("-iface-can-reach 192.0.2.7", {}, asked(can_reach=ip("192.0.2.7"))),
-    ("--public-ip 192.0.2.1", {}, asked(public_ip=ip("192.0.2.1"))),
-    ("--public-ipv6=2001:db8::1", {}, asked(public_ipv6=ip("2001:db8::1"))),
+    ("--iface-regex -eth", {}, asked(InterfaceRequest(regexes=("-eth",)))),
+    ("-iface-can-reach 192.0.2.7", {}, asked(InterfaceRequest(can_reach=ip("192.0.2.7")))),
+    ("--public-ip 192.0.2.1", {}, asked(InterfaceRequest(public_ip=ip("192.0.2.1")))),
+    ("--public-ipv6=2001:db8::1", {}, asked(InterfaceRequest(public_ipv6=ip("2001:db8::1")))),
     # of other flags the last counts
-    ("--public-ip 192.0.2.1 -public-ip=192.0.2.2", {}, asked(public_ip=ip("192.0.2.2"))),
+    (
+        "--public-ip 192.0.2.1 -public-ip=192.0.2.2",
+        {},
+        asked(InterfaceRequest(public_ip=ip("192.0.2.2"))),
+    ),
     ("--subnet-file /x/y.env", {}, replace(DEFAULT, subnet_file=Path("/x/y.env"))),
     ("--subnet-file=", {}, replace(DEFAULT, subnet_file=None)),
     ("-subnet-lease-renew-margin 90", {}, replace(DEFAULT, renew_margin=5400.0)),
     ("-subnet-lease-renew-margin=0x10", {}, replace(DEFAULT, renew_margin=960.0)),
     # yes or no
-    ("--ip-masq", {}, fire(ip_masq=True)),
-    ("-ip-masq", {}, fire(ip_masq=True)),
-    ("--ip-masq=true", {}, fire(ip_masq=True)),
-    ("-ip-masq=T", {}, fire(ip_masq=True)),
+    ("--ip-masq", {}, fire(Fire(ip_masq=True))),
+    ("-ip-masq", {}, fire(Fire(ip_masq=True))),
+    ("--ip-masq=true", {}, fire(Fire(ip_masq=True))),
+    ("-ip-masq=T", {}, fire(Fire(ip_masq=True))),
     ("--ip-masq=0", {}, DEFAULT),
     ("--ip-masq -ip-masq=false", {}, DEFAULT),
     (
         "-ip-masq -iface eth0",
         {},
-        replace(asked(interfaces=("eth0",)), firewall=fire(ip_masq=True).firewall),
+        replace(fire(Fire(ip_masq=True)), interface=InterfaceRequest("eth0")),
     ),
-    ("--ip-masq-fully-random-disable", {}, fire(ip_masq_fully_random_disable=True)),
-    ("--iptables-forward-rules=false", {}, fire(iptables_forward_rules=False)),
-    ("--iptables-resync 30", {}, fire(iptables_resync=30.0)),
-    ("--firewall iptables", {}, fire(kind="iptables")),
+    ("--ip-masq-fully-random-disable", {}, fire(Fire(ip_masq_fully_random_disable=True))),
+    ("--iptables-forward-rules=false", {}, fire(FirewallOptions())),
+    ("--iptables-resync 30", {}, fire(Fire(iptables_resync=30.0))),
+    ("--firewall iptables", {}, fire(Fire(kind="iptables"))),
     ("--ip-blackhole-route", {}, replace(DEFAULT, ip_blackhole_route=True)),
     ("-healthz-port 8080", {}, replace(DEFAULT, health=HealthOptions(port=8080))),
     ("-healthz-ip=::1 -healthz-port=1", {}, replace(DEFAULT, health=HealthOptions("::1", 1))),
@@ -80,15 +89,15 @@ TABLE: list[tuple[str, Mapping[str, str], AgentOptions]] = [
     ("--v=2 --log-format json", {}, DEFAULT),
     ("-v", {}, DEFAULT),
     # variables, where the command line leaves it open
-    ("", {"FLANNELD_IFACE": "eth0"}, asked(interfaces=("eth0",))),
-    ("", {"FLANNELD_IFACE": "eth0,eth1"}, asked(interfaces=("eth0,eth1",))),
-    ("-iface eth1", {"FLANNELD_IFACE": "eth0"}, asked(interfaces=("eth1",))),
-    ("", {"FLANNELD_IFACE_REGEX": "a|b"}, asked(regexes=("a|b",))),
-    ("", {"FLANNELD_PUBLIC_IP": "192.0.2.1"}, asked(public_ip=ip("192.0.2.1"))),
+    ("", {"FLANNELD_IFACE": "eth0"}, asked(InterfaceRequest(("eth0",)))),
+    ("", {"FLANNELD_IFACE": "eth0,eth1"}, asked(InterfaceRequest(("eth0,eth1",)))),
+    ("-iface eth1", {"FLANNELD_IFACE": "eth0"}, asked(InterfaceRequest(("eth1",)))),
+    ("", {"FLANNELD_IFACE_REGEX": "a|b"}, asked(InterfaceRequest(regexes=("a|b",)))),
+    ("", {"FLANNELD_PUBLIC_IP": "192.0.2.1"}, asked(InterfaceRequest(public_ip=ip("192.0.2.1")))),
     ("", {"FLANNELD_PUBLIC_IP": ""}, DEFAULT),
-    ("", {"FLANNELD_IP_MASQ": "true"}, fire(ip_masq=True)),
+    ("", {"FLANNELD_IP_MASQ": "true"}, fire(Fire(ip_masq=True))),
     ("-ip-masq=false", {"FLANNELD_IP_MASQ": "true"}, DEFAULT),
-    ("", {"FLANNELD_IPTABLES_FORWARD_RULES": "F"}, fire(iptables_forward_rules=False)),
+    ("", {"FLANNELD_IPTABLES_FORWARD_RULES": "F"}, fire(FirewallOptions())),
     ("", {"FLANNELD_SUBNET_LEASE_RENEW_MARGIN": "90"}, replace(DEFAULT, renew_margin=5400.0)),
     ("", {"FLANNELD_HEALTHZ_PORT": "10244"}, replace(DEFAULT, health=HealthOptions(port=10244))),
     ("", {"FLANNELD_V": "2", "FLANNELD_LOG_BACKTRACE_AT": "x.go:7"}, DEFAULT),

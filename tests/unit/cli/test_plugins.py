@@ -40,7 +40,7 @@ def test_a_row_for_each(site: Path) -> None:
     assert wire == ["backend", "wire", "acme-wire", "2.5", str(CONTRACT_VERSION), "ok"]
     assert "cannot be imported: ModuleNotFoundError" in rows["backend", "broken"]
     assert "upgrade acme-old" in rows["backend", "old"]
-    assert {("backend", "vxlan"), ("backend", "host-gw")} <= set(rows)
+    assert {("backend", "vxlan"), ("backend", "host-gw"), ("backend", "udp")} <= set(rows)
     assert {("store", "memory"), ("store", "sqlite")} <= set(rows)
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from flannel_sdk.errors import ConfigError
 from flannel_sdk.lab import Families, LabSpec
-from flannel_sdk.lab.spec import parse_backend_option
 from flannel_sdk.model import NetworkConfig
+from flannel_sdk.model.options import parse_backend_option
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ class RecordingKernel(LinuxKernel):
         self.lookups: list[set[IPAddress]] = []
         self.links: dict[str, LinkState] = {}
 
+    def latency(self) -> Mapping[str, object]:
+        return {}
+
     async def lookup_routes(self, addresses: Sequence[IPAddress]) -> dict[IPAddress, ResolvedRoute]:
         self.lookups.append(set(addresses))
         return {ip: self.ways[ip] for ip in addresses if ip in self.ways}

@@ -231,7 +231,7 @@ def _says(error: StoreUnavailable, failure: Failure) -> bool:
 
 
 def _entry(kv: KeyValueMessage) -> KeyValue:
-    return KeyValue(kv.key, kv.value, kv.mod_revision, kv.lease)
+    return KeyValue(kv.key, kv.value, kv.mod_revision, kv.lease, kv.create_revision)
 
 
 def _first(response: RangeResponse) -> KeyValue | None:

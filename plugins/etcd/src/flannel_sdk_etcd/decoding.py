@@ -32,7 +32,7 @@ def read_entries(keys: Keys, entries: Iterable[KeyValue]) -> tuple[list[Lease], 
             UNKNOWN_EXPIRY if etcd_lease else None,
             revision,
         )
-        for key, value, revision, etcd_lease in entries
+        for key, value, revision, etcd_lease, _ in entries
     )
     return leases, [Malformed(shown(one.key), shown(one.reason)) for one in malformed]
 

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import Enum, auto
 
 from flannel_sdk.errors import FlannelError
@@ -62,6 +62,8 @@ class Grants:
         """To be revoked if no key lives by them: others may have attached some."""
         self._in_doubt: dict[int, KeyValue] = {}
         """By these an entry of ours may live, or still come to live, that was as given before."""
+        self._in_flight: set[int] = set()
+        """Those of them whose put is being made: whether it needs them again is not known yet."""
 
     @asynccontextmanager
     async def new(self) -> AsyncIterator[Grant]:
@@ -85,17 +87,26 @@ class Grants:
             grant.use = Use.REFUSED
             raise
 
-    def moving(self, entry: KeyValue, grant: Grant) -> None:
-        """Our entry is about to live by ``grant``; whether it does is not known yet."""
+    @contextmanager
+    def moving(self, entry: KeyValue, grant: Grant) -> Iterator[None]:
+        """Around letting our entry live by ``grant``, which ends in doubt unless something is said.
+
+        Within, nobody else gives ``grant`` up: who lost a race for the entry tries again with it.
+        """
         grant.use = Use.IN_DOUBT
         self._in_doubt[grant.id] = entry
+        self._in_flight.add(grant.id)
         self._superseded.add(entry.lease)
+        try:
+            yield
+        finally:
+            self._in_flight.discard(grant.id)
 
     def moved(self, key: bytes, grant: Grant) -> None:
         """Our entry lives by ``grant`` now."""
         self._in_doubt.pop(grant.id, None)
         self.lost(key)
-        for number, before in list(self._in_doubt.items()):
+        for number, before in self._doubtful():
             if before.key == key:
                 self._supersede(number)
         grant.use = Use.ENTRY
@@ -125,10 +136,17 @@ class Grants:
         for key, grant in list(self._lives_by.items()):
             if key not in present or present[key].lease != grant.id:
                 self.lost(key)
-        for number, before in list(self._in_doubt.items()):
+        for number, before in self._doubtful():
             now = present.get(before.key)
             if now is None or (now.mod_revision != before.mod_revision and now.lease != number):
                 self._supersede(number)
+
+    def _doubtful(self) -> list[tuple[int, KeyValue]]:
+        return [
+            (number, before)
+            for number, before in self._in_doubt.items()
+            if number not in self._in_flight
+        ]
 
     def _supersede(self, number: int) -> None:
         del self._in_doubt[number]

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from flannel_sdk_etcd.credentials import Credentials
 from flannel_sdk_etcd.endpoints import Endpoint
+from flannel_sdk_etcd.grpc_endings import released
 from flannel_sdk_etcd.grpc_failures import failure_of_call
 from flannel_sdk_etcd.grpc_library import aio, grpc
 from flannel_sdk_etcd.transport import CallFailed, Failure
@@ -92,12 +93,15 @@ class Channel:
             await self._probe()
 
     async def aclose(self) -> None:
-        """Break its calls off and close it. Idempotent."""
+        """Break its calls off and close it; gRPC then holds nothing of it. Idempotent."""
         if not self._is_closed:
             self._is_closed = True
-            for call in self._calls:  # gRPC's own close may miss some (1.66)
+            calls = tuple(self._calls)
+            for call in calls:  # gRPC's own close may miss some (1.66)
                 call.cancel()
             await self.grpc.close()
+            for call in calls:
+                await released(call)
 
     async def _probe(self) -> None:
         """Any answer at all shows a connection."""

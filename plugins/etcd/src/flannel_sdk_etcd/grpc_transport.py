@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from flannel_sdk_etcd.credentials import CredentialFiles
 from flannel_sdk_etcd.endpoints import Endpoint
 from flannel_sdk_etcd.grpc_channel import Channel, ChannelOptions
+from flannel_sdk_etcd.grpc_endings import released
 from flannel_sdk_etcd.grpc_failures import ENDED_AT_ONCE, failure_of_call
 from flannel_sdk_etcd.grpc_library import aio, grpc
 from flannel_sdk_etcd.options import EtcdOptions
@@ -117,6 +118,7 @@ class GrpcConnection:
                 call.cancel()
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
+                await released(call)
 
     async def aclose(self) -> None:
         """See Connection."""

@@ -1,7 +1,7 @@
 """Acquiring and renewing our own lease: compare-and-set only, and every outcome certain (4.5)."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from random import Random
 from typing import NamedTuple
 
@@ -51,7 +51,11 @@ class Listing(NamedTuple):
     """All entries at one revision, as far as acquiring needs them."""
 
     own: list[tuple[Lease, KeyValue]]
-    """Those that publish our own address, in key order."""
+    """Those that publish our own address, the oldest first.
+
+    Of several starts of one node at once the first to create an entry keeps it: what the others
+    created is about to go, and must not be adopted.
+    """
     others: list[Subnets]
     """What all others hold, those with an unreadable value too."""
     revision: int
@@ -135,6 +139,7 @@ class Leasing:
                 own.append((lease, next(entry for entry in entries if entry.key == key)))
             else:
                 others.append(lease.subnets)
+        own.sort(key=lambda found: found[1].create_revision)
         return Listing(own, others, revision)
 
     async def _entries(
@@ -259,10 +264,11 @@ class Leasing:
 
     async def _swap(self, entry: KeyValue, value: bytes, grant: Grant | None) -> int | None:
         """The revision of the entry with its new value; None if it was changed meanwhile."""
-        etcd_lease = 0
-        if grant:
-            etcd_lease = grant.id
-            self.grants.moving(entry, grant)
+        with self.grants.moving(entry, grant) if grant else nullcontext():
+            return await self._swapped(entry, value, grant)
+
+    async def _swapped(self, entry: KeyValue, value: bytes, grant: Grant | None) -> int | None:
+        etcd_lease = grant.id if grant else 0
         try:
             commit = await self._client.put_if(entry.key, entry.mod_revision, value, etcd_lease)
             revision = commit.revision if commit.done else None

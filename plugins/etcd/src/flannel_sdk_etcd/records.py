@@ -13,6 +13,8 @@ class KeyValue(NamedTuple):
     """Revision of its last change; what compare-and-set compares."""
     lease: int = 0
     """Id of the etcd lease that it lives by; 0 for none: it is permanent."""
+    create_revision: int = 0
+    """Revision of its creation; 0 in an event."""
 
 
 class Page(NamedTuple):

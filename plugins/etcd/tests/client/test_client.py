@@ -49,14 +49,21 @@ async def test_a_key_is_put_read_and_deleted_at_its_revision_only(
     assert (await client.get(key))[0] is None
     made = await client.put_if(key, 0, b"one")
     assert made == Commit(True, made.revision, None)
-    assert await client.get(key) == (KeyValue(key, b"one", made.revision), made.revision)
+    assert await client.get(key) == (
+        KeyValue(key, b"one", made.revision, 0, made.revision),
+        made.revision,
+    )
 
     again = await client.put_if(key, 0, b"two")
-    assert again == Commit(False, made.revision, KeyValue(key, b"one", made.revision))
+    assert again == Commit(
+        False, made.revision, KeyValue(key, b"one", made.revision, 0, made.revision)
+    )
     changed = await client.put_if(key, made.revision, b"two")
     assert changed.done
     late = await client.delete_if(key, made.revision)
-    assert late == Commit(False, changed.revision, KeyValue(key, b"two", changed.revision))
+    assert late == Commit(
+        False, changed.revision, KeyValue(key, b"two", changed.revision, 0, made.revision)
+    )
     assert (await client.delete_if(key, changed.revision)).done
     gone = await client.delete_if(key, changed.revision)
     assert (gone.done, gone.found) == (False, None)
@@ -94,7 +101,7 @@ async def test_put_overwrites(client: EtcdClient, key: bytes) -> None:
     first = await client.put(key, b"1")
     second = await client.put(key, b"2")
     assert second > first
-    assert await client.get(key) == (KeyValue(key, b"2", second), second)
+    assert await client.get(key) == (KeyValue(key, b"2", second, 0, first), second)
 
 
 async def test_what_a_full_etcd_refuses_is_not_there(start_etcd: StartEtcd, prefix: str) -> None:
@@ -256,13 +263,12 @@ async def test_no_secret_in_what_fails_or_is_logged(
                 "FLANNELD_ETCD_PASSWORD": password,
             }
         )
-        client = EtcdClient(replace(options, timeout=0.3))
-        told += [repr(options), repr(client), repr(vars(client)), client.name]
-        proxy.heal()
-        told += await _all_failures(client, key)
-        proxy.refuse()
-        told += await _all_failures(client, key)
-        await client.aclose()
+        for timeout, hinder in ((10.0, proxy.heal), (0.3, proxy.refuse)):
+            client = EtcdClient(replace(options, timeout=timeout))
+            told += [repr(options), repr(client), repr(vars(client)), client.name]
+            hinder()
+            told += await _all_failures(client, key)
+            await client.aclose()
     assert len(told) >= 20
     said = json.dumps(told) + caplog.text + "".join(capfd.readouterr())
     assert "permission denied" in said

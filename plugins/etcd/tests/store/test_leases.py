@@ -2,10 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from random import Random
+from typing import TypeVar
 
 import pytest
 from flannel_sdk_etcd.manager import EtcdSubnetManager
+from flannel_sdk_etcd.options import EtcdOptions
 
 from flannel_sdk.errors import (
     ConfigError,
@@ -15,19 +19,29 @@ from flannel_sdk.errors import (
     StoreUnavailable,
 )
 from flannel_sdk.interfaces import SubnetManager, SupportsConfigWatch, SupportsConfigWrite
-from flannel_sdk.model import ByFamily, LeaseAttrs, Prefix, encode_attrs, format_subnet_key
+from flannel_sdk.model import (
+    ByFamily,
+    LeaseAttrs,
+    Prefix,
+    encode_attrs,
+    format_subnet_key,
+)
+from plugins.etcd.tests.fake_client import FakeClient, FakeEtcd
 from plugins.etcd.tests.nodes import (
     DUAL,
     IPV4,
     IPV6,
     ONE_SUBNET,
+    PREFIX,
     TINY,
     node,
     node6,
     node_dual,
     subnets,
 )
-from plugins.etcd.tests.store.site import Site
+from plugins.etcd.tests.store.site import Site, fake_site
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -96,10 +110,8 @@ async def test_an_entry_with_our_public_ip_is_adopted(site: Site, store: EtcdSub
     assert await site.client.lease_time(old) is None
 
 
-async def test_the_first_compatible_entry_in_key_order_is_adopted(
-    site: Site, store: EtcdSubnetManager
-) -> None:
-    for name in ("10.3.9.0-24", "10.3.8.0-25", "10.3.10.0-24"):
+async def test_the_oldest_compatible_entry_is_adopted(site: Site, store: EtcdSubnetManager) -> None:
+    for name in ("10.3.8.0-25", "10.3.10.0-24", "10.3.9.0-24", "10.3.10.0-24"):
         await site.put(name, encode_attrs(node(1)))
     assert (await store.acquire_lease(node(1))).subnets == subnets("10.3.10.0/24")
 
@@ -169,13 +181,48 @@ async def test_two_keys_never_hold_one_subnet_of_a_family(site: Site) -> None:
     assert await site.unused_etcd_leases() == set()
 
 
-async def test_one_node_that_starts_twice_at_once_gets_one_lease(site: Site) -> None:
-    await site.configure(IPV4)
-    stores = [site.open(), site.open()]
+async def start_at_once(site: Site, stores: list[EtcdSubnetManager]) -> None:
     leases = await asyncio.gather(*(store.acquire_lease(node(1)) for store in stores))
     assert len({lease.subnets for lease in leases}) == 1
     assert await site.names() == [format_subnet_key(leases[0].subnets)]
     assert await site.unused_etcd_leases() == set()
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+async def test_one_node_that_starts_often_at_once_gets_one_lease(site: Site, count: int) -> None:
+    await site.configure(IPV4)
+    await start_at_once(site, [site.open() for _ in range(count)])
+
+
+class UnevenClient(FakeClient):
+    """Each request takes a time of its own, there and back."""
+
+    def __init__(self, etcd: FakeEtcd, rng: Random) -> None:
+        super().__init__(etcd)
+        self._rng = rng
+
+    async def _ask(self, name: str, apply: Callable[[], T], *, is_write: bool = False) -> T:
+        for _ in range(self._rng.randrange(8)):
+            await asyncio.sleep(0)
+        result = await super()._ask(name, apply, is_write=is_write)
+        for _ in range(self._rng.randrange(8)):
+            await asyncio.sleep(0)
+        return result
+
+
+def open_uneven(site: Site, count: int, seed: int) -> list[EtcdSubnetManager]:
+    assert site.fake is not None
+    rng = Random(seed)
+    clients = [UnevenClient(site.fake, rng) for _ in range(count)]
+    return [EtcdSubnetManager(EtcdOptions(prefix=PREFIX), client=client) for client in clients]
+
+
+@pytest.mark.parametrize("count", [3, 5])
+async def test_one_node_that_starts_often_within_a_moment_gets_one_lease(count: int) -> None:
+    for seed in range(100):
+        async with fake_site() as site:
+            await site.configure(IPV4)
+            await start_at_once(site, open_uneven(site, count, seed))
 
 
 async def test_one_manager_that_is_asked_twice_at_once_leases_once(
@@ -187,6 +234,18 @@ async def test_one_manager_that_is_asked_twice_at_once_leases_once(
     assert renewed.subnets == adopted.subnets == one.subnets
     assert len(await site.names()) == 1
     assert await site.unused_etcd_leases() == set()
+
+
+async def test_a_lease_that_is_renewed_and_adopted_at_once_stays() -> None:
+    for seed in range(200):
+        async with fake_site() as site:
+            await site.configure(IPV4)
+            (store,) = open_uneven(site, 1, seed)
+            lease = await store.acquire_lease(node(1))
+            await asyncio.gather(store.renew_lease(lease), store.acquire_lease(node(1)))
+            await store.aclose()
+            assert await site.names() == [format_subnet_key(lease.subnets)], seed
+            assert await site.unused_etcd_leases() == set(), seed
 
 
 async def test_d5_a_reservation_stays_one(site: Site, store: EtcdSubnetManager) -> None:

@@ -115,7 +115,7 @@ class ApiClient:
             try:
                 yield response
             finally:
-                response.close()
+                _hang_up(response)
         except CallFailed as failed:
             failed.purpose = request.purpose
             raise
@@ -216,6 +216,17 @@ class ApiClient:
 
     def _closed_or(self, failed: CallFailed) -> CallFailed:
         return CallFailed(Failure.CLOSED) if self._is_closed else failed
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """Close it; the connection of one that has not ended too, and at once.
+
+    It would say goodbye in TLS first, for which a silent server is waited for half a minute.
+    """
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> CallFailed:

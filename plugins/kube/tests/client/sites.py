@@ -28,12 +28,17 @@ def secure_api(authority: Authority, *answers: Answer, label: str = "server") ->
     return ScriptedApi(*answers, tls=server_tls(authority.server(label=label)))
 
 
-def pod_client(api: ScriptedApi, folder: Path, timeout: float = 5.0) -> KubeClient:
-    """A client inside the cluster, with a service account in ``folder``."""
+def pod_client(
+    api: ScriptedApi, folder: Path, timeout: float = 5.0, *, port: int | None = None
+) -> KubeClient:
+    """A client inside the cluster, with a service account in ``folder``.
+
+    ``port``: of a proxy before the server.
+    """
     return KubeClient(
         KubeOptions(
             service_host="127.0.0.1",
-            service_port=api.port,
+            service_port=port or api.port,
             service_account=folder,
             timeout=timeout,
         )

@@ -16,6 +16,7 @@ from flannel_sdk_kube.slimming import Page
 from flannel_sdk.testing import virtual_time
 from flannel_sdk.testing.waiting import eventually
 from plugins.etcd.tests.certificates import Authority
+from plugins.etcd.tests.proxy import OpenProxy
 from plugins.kube.tests.client.scripted_api import (
     Answer,
     ScriptedApi,
@@ -43,6 +44,7 @@ from plugins.kube.tests.client.sites import (
     secure_api,
     write_account,
 )
+from tests.leftovers import Possessions
 
 
 class _Interrupted(Awaitable[None]):
@@ -183,6 +185,23 @@ async def test_a_client_is_cancelled_at_each_step(
             break
     assert not pod.api.answers, "the last one was to go through"
     assert step > 5
+
+
+async def test_a_watch_of_a_server_that_fell_silent_is_hung_up_at_once(
+    authority: Authority, tmp_path: Path, open_proxy: OpenProxy
+) -> None:
+    watched = stream(event("ADDED", a_node("a", 1)), bookmark(5, end=True))
+    async with secure_api(authority, watched) as api:
+        proxy = await open_proxy(api.port)
+        account = write_account(tmp_path, authority, "t1")
+        client = pod_client(api, account, port=proxy.port)
+        before = Possessions.now()
+        async with aclosing(client.watch_nodes()) as items:
+            await anext(items)
+            proxy.silence()  # it will not say goodbye in TLS
+        ours = f"to {('127.0.0.1', proxy.port)}"
+        await eventually(lambda: ours not in "".join(before.left()), "no connection", 5.0)
+        await client.aclose()
 
 
 class _NoBackoff:

@@ -1,0 +1,172 @@
+"""The userspace data path: a descriptor of the TUN device, a UDP socket and two threads."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Collection, Mapping
+
+from flannel_sdk.dataplane import open_tun
+from flannel_sdk.errors import FlannelError, KernelRefused, PermanentError, PrivilegeError
+from flannel_sdk.model import Prefix
+from flannel_sdk.netns import run_in_netns
+from flannel_sdk_udp.datapath import Counter, DeviceGone, Peer, Tunnel
+from flannel_sdk_udp.userspace.counting import Counts, no_counts
+from flannel_sdk_udp.userspace.inbound import Inbound
+from flannel_sdk_udp.userspace.outbound import Outbound
+from flannel_sdk_udp.userspace.table import Table
+from flannel_sdk_udp.userspace.tables import Tables
+from flannel_sdk_udp.userspace.worker import Worker
+
+_UDP_GRO = 104
+_SO_RCVBUFFORCE = 33
+_IP_MTU_DISCOVER, _PMTUDISC_DO = 10, 2
+_RECEIVE_BUFFER = 4 << 20
+
+
+class UserspacePath:
+    """As ``Datapath``."""
+
+    name = "userspace"
+
+    def __init__(self, tunnel: Tunnel, *, alone: bool = True) -> None:
+        """``alone``: no other path takes packets before this one."""
+        self._tunnel = tunnel
+        self._alone = alone
+        self._tables = Tables(Table({}, tunnel.port))
+        self._tun: int | None = None
+        self._socket: socket.socket | None = None
+        self._workers: list[Worker] = []
+        self._before = no_counts()
+        """What threads that have ended had counted."""
+        self._counts: list[Counts] = []
+        self._ended: asyncio.Event = asyncio.Event()
+        self._why: OSError | None = None
+
+    async def attach(self) -> None:
+        """As ``Datapath.attach``; the threads start in ``run``."""
+        await self._release_device()
+        if self._socket is None:
+            self._socket = await asyncio.to_thread(
+                run_in_netns,
+                self._tunnel.netns,
+                lambda: bound_socket(self._tunnel, merge=self._alone),
+            )
+        self._tun = await asyncio.to_thread(
+            run_in_netns, self._tunnel.netns, lambda: _attached(self._tunnel.device)
+        )
+
+    async def update(
+        self, changed: Mapping[Prefix, Peer], removed: Collection[Prefix], *, full: bool
+    ) -> None:
+        """As ``Datapath.update``: a new table takes the place of the old one."""
+        addresses = {subnet: peer.address for subnet, peer in changed.items()}
+        self._tables.current = self._tables.current.updated(addresses, removed, full=full)
+
+    async def run(self) -> None:
+        """As ``Datapath.run``: packets are carried as long as this runs."""
+        assert self._tun is not None
+        assert self._socket is not None
+        arguments = self._tun, self._socket, self._tables, self._tunnel
+        outbound, inbound = Outbound(*arguments), Inbound(*arguments)
+        self._counts = [outbound.counts, inbound.counts]
+        self._ended.clear()
+        ended = self._tell_end(asyncio.get_running_loop())
+        netns = self._tunnel.netns
+        self._workers = [
+            Worker("flannel-udp-out", netns, self._tun, outbound, ended),
+            Worker("flannel-udp-in", netns, self._socket.fileno(), inbound, ended),
+        ]
+        try:
+            await self._ended.wait()
+            raise DeviceGone(
+                f"the device {self._tunnel.device} is gone", errno.ENODEV
+            ) from self._why
+        finally:
+            await asyncio.shield(self._stop_workers())
+
+    def counters(self) -> Mapping[Counter, int]:
+        """As ``Datapath.counters``; since this object was made."""
+        columns = zip(self._before, *self._counts, strict=True)
+        return dict(zip(Counter, map(sum, columns), strict=True))
+
+    async def aclose(self) -> None:
+        """As ``Datapath.aclose``."""
+        await self._release_device()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _tell_end(self, loop: asyncio.AbstractEventLoop) -> Callable[[OSError], None]:
+        def tell(error: OSError) -> None:
+            self._why = error
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._ended.set)
+
+        return tell
+
+    async def _stop_workers(self) -> None:
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.tell_to_stop()
+        for worker in workers:
+            await asyncio.to_thread(worker.join)
+        for counts in self._counts:
+            self._before = [a + b for a, b in zip(self._before, counts, strict=True)]
+        self._counts = []
+
+    async def _release_device(self) -> None:
+        if self._tun is not None:
+            os.close(self._tun)
+            self._tun = None
+
+
+def _attached(device: str) -> int:
+    try:
+        return open_tun(device)
+    except OSError as error:
+        raise device_refusal(device, error) from error
+
+
+def device_refusal(device: str, error: OSError) -> FlannelError:
+    """The sentence for what /dev/net/tun answered."""
+    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        return PermanentError(
+            "there is no /dev/net/tun: load the kernel's tun module (modprobe tun), or give the"
+            " container that device"
+        )
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return PrivilegeError(f"opening the TUN device {device} needs CAP_NET_ADMIN: run as root")
+    if error.errno == errno.EBUSY:
+        return KernelRefused(
+            f"another program has the TUN device {device} open: stop it (flanneld?)", errno.EBUSY
+        )
+    return KernelRefused(f"cannot open the TUN device {device}: {error.strerror}", error.errno or 0)
+
+
+def bound_socket(tunnel: Tunnel, *, merge: bool = True) -> socket.socket:
+    """The socket of a tunnel, in the calling thread's namespace; KernelRefused if it is taken.
+
+    ``merge``: the kernel may hand several datagrams over as one. It merges them before a program
+    on the underlay sees them, which then has to leave them alone.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((str(tunnel.source), tunnel.port))
+    except OSError as error:
+        sock.close()
+        raise KernelRefused(
+            f"cannot listen on UDP port {tunnel.port} of {tunnel.source} ({error.strerror}): stop"
+            " what has it (flanneld?), or set another Backend.Port for the whole network",
+            error.errno or 0,
+        ) from error
+    sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
+    if merge:
+        with contextlib.suppress(OSError):  # before Linux 5.0: datagrams come one by one
+            sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    return sock
