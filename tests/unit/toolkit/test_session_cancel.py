@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from flannel_sdk.dataplane import LinuxKernel, Ownership
+from flannel_sdk.netns import run_in_netns
 from flannel_sdk.toolkit import open_kernel, session
 
 MINE = Ownership(frozenset({f"none-{os.getpid()}"}), ())
@@ -21,12 +22,12 @@ async def cancelled(task: "asyncio.Task[None]") -> None:
 
 
 async def test_what_is_still_being_held_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go_on, real = threading.Event(), threading.Event(), session.run_in_netns
+    begun, go_on = threading.Event(), threading.Event()
 
     def slowly(netns: str | None, work: Callable[[], ExitStack]) -> ExitStack:
         begun.set()
         assert go_on.wait(10)
-        return real(netns, work)
+        return run_in_netns(netns, work)
 
     async def use() -> None:
         async with open_kernel(None, MINE):
@@ -38,7 +39,7 @@ async def test_what_is_still_being_held_is_freed(monkeypatch: pytest.MonkeyPatch
     await cancelled(task)
     go_on.set()
     await asyncio.get_running_loop().shutdown_default_executor()  # the thread has done its work
-    monkeypatch.setattr(session, "run_in_netns", real)
+    monkeypatch.setattr(session, "run_in_netns", run_in_netns)
     session._hold(MINE).close()  # KernelRefused if anybody still holds it
 
 
