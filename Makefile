@@ -33,6 +33,7 @@ demo: $(VENV)/.installed need-ip $(if $(filter etcd,$(STORE)),need-etcd) ## a la
 
 test: $(VENV)/.installed-test need-ip need-etcd need-cni ## all tests (run as root for all); skipped ones say why
 	@sh .ci/etcd.sh debian $(BIN)/python || true
+	@sh .ci/firewall.sh
 	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(VENV)/.installed-test ## the tests that need no root, no etcd server and no time
