@@ -9,7 +9,7 @@ PORT: Final = 8285
 
 def ones_sum(data: bytes) -> int:
     """The Internet checksum's sum (RFC 1071) of an even number of bytes, not complemented."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
@@ -67,7 +67,7 @@ def tunnelled(inner: bytes, *, source: bytes = PEER) -> bytes:
 
 
 def one_hop_less(packet: bytes) -> bytes:
-    """The packet as a tunnel lets it out."""
-    header = (packet[0] & 15) * 4
-    lower = packet[:8] + bytes([packet[8] - 1]) + packet[9:10] + bytes(2) + packet[12:header]
-    return lower[:10] + (0xFFFF - ones_sum(lower)).to_bytes(2, "big") + packet[12:]
+    """The packet as flannel's tunnel lets it out: a checksum that was wrong stays wrong."""
+    old = int.from_bytes(packet[10:12], "big")
+    new = old + 0x0100 + (old >= 0xFEFF) & 0xFFFF
+    return packet[:8] + bytes([packet[8] - 1]) + packet[9:10] + new.to_bytes(2, "big") + packet[12:]
