@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check bench kube-apiserver clean need-ip need-etcd
+.PHONY: help venv demo test test-quick check bench docs kube-apiserver clean need-ip need-etcd need-cni
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -31,7 +31,7 @@ venv: $(VENV)/.installed ## make .venv with flannel-sdk and its plugins from thi
 demo: $(VENV)/.installed need-ip $(if $(filter etcd,$(STORE)),need-etcd) ## a lab of NODES nodes with BACKEND and STORE: ping all pairs, break a device, see it heal
 	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)$(if $(DATAPATH), --backend-option Datapath=$(DATAPATH))$(if $(filter-out sqlite,$(STORE)), --store $(STORE))
 
-test: $(VENV)/.installed-test need-ip need-etcd ## all tests (run as root for all); skipped ones say why
+test: $(VENV)/.installed-test need-ip need-etcd need-cni ## all tests (run as root for all); skipped ones say why
 	@sh .ci/etcd.sh debian $(BIN)/python || true
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -46,6 +46,10 @@ check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the impor
 
 bench: $(VENV)/.installed-test need-ip need-etcd ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+docs: $(VENV)/.installed-docs ## the documentation as a site in build/site
+	$(BIN)/python -m docs.hooks.pictures
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 kube-apiserver: ## build Kubernetes API servers for the tests, once (Debian 12; 15 minutes, kept in ~/.cache)
 	@sh .ci/kube-apiserver.sh build
@@ -70,12 +74,19 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[test]' $(EDITABLE_TEST)
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) -e '.[docs]'
+	@touch $@
+
 $(VENV)/.installed-check: $(VENV)/.installed
 	$(PIP) -e '.[check]' $(EDITABLE_TEST)
-	@touch $@ $(VENV)/.installed-test
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed-docs
 
 need-ip:
 	@command -v ip >/dev/null || PATH="$$PATH:/sbin:/usr/sbin" command -v ip >/dev/null || sh .ci/need.sh iproute2 "there is no ip command"
 
 need-etcd: $(VENV)/.installed
 	@sh .ci/etcd.sh need $(BIN)/python
+
+need-cni:
+	@test -x /usr/lib/cni/bridge || sh .ci/need.sh containernetworking-plugins "there are no CNI plugins" || true

@@ -4,6 +4,14 @@ from flannel_sdk.agent.installed_store import open_store
 from flannel_sdk.agent.node_agent import NodeAgent
 from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.health.options import HealthOptions
-from flannel_sdk.hostnet.external_interface import InterfaceRequest
+from flannel_sdk.hostnet.firewall_options import FirewallOptions
+from flannel_sdk.hostnet.interface_request import InterfaceRequest
 
-__all__ = ["AgentOptions", "HealthOptions", "InterfaceRequest", "NodeAgent", "open_store"]
+__all__ = [
+    "AgentOptions",
+    "FirewallOptions",
+    "HealthOptions",
+    "InterfaceRequest",
+    "NodeAgent",
+    "open_store",
+]

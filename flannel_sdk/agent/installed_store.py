@@ -1,12 +1,10 @@
 """An installed store: its options as people name them, and its manager made from their texts."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from flannel_sdk.agent.typed_options import TypedOption, converted, described
 from flannel_sdk.errors import ConfigError, FlannelError, PluginError
 from flannel_sdk.interfaces import (
     LabServer,
@@ -14,31 +12,7 @@ from flannel_sdk.interfaces import (
     SubnetManagerPlugin,
     SupportsLabServer,
 )
-from flannel_sdk.model import IPAddress, Secret
-
-
-@dataclass(frozen=True, slots=True)
-class StoreOption:
-    """One option of a store, as a plugin's dataclass describes it."""
-
-    name: str
-    """The field's; ``-`` may stand for ``_`` in it."""
-    kind: object
-    """Its type: bool, int, float, str, Path, Secret, or ``tuple[str, ...]`` for a comma list."""
-    names: frozenset[str]
-    """All that it answers to, with ``_`` for ``-``: its name, its flag and its aliases."""
-    flag: str | None
-    """The command-line flag for it alone, without dashes; None where there is none."""
-    variable: str | None
-    """The environment's variable that a daemon takes it from where nothing else says it."""
-    help: str
-    metavar: str
-    default: object
-
-    @property
-    def is_secret(self) -> bool:
-        """True where its value must not be shown."""
-        return self.kind is Secret
+from flannel_sdk.model import IPAddress
 
 
 class InstalledStore:
@@ -48,10 +22,10 @@ class InstalledStore:
         self.name = name
         self._plugin = plugin
 
-    def options(self) -> list[StoreOption]:
+    def options(self) -> list[TypedOption]:
         """The plugin's options in its order; PluginError where they cannot be read."""
         with _one_sentence(f"store {self.name} has options that cannot be read"):
-            return list(_described(self._plugin.options_type))
+            return list(described(self._plugin.options_type))
 
     def open(self, values: Mapping[str, str]) -> SubnetManager:
         """The manager for options given as text; no I/O. Of equal options the last counts.
@@ -68,7 +42,7 @@ class InstalledStore:
                     raise ConfigError(
                         key, f"the store {self.name} has no option {key!r}: it takes {known}"
                     )
-                typed[option.name] = _converted(self.name, key, option.kind, text)
+                typed[option.name] = _converted(self.name, option, key, text)
             made: object = self._plugin.options_type(**typed)
             return self._plugin.open(made)
 
@@ -107,21 +81,6 @@ def open_store(name: str, values: Mapping[str, str]) -> SubnetManager:
     return find_store(name).open(values)
 
 
-def flag_variable(flag: str) -> str:
-    """The variable that flanneld reads where the flag is not given: ``FLANNELD_ETCD_PREFIX``."""
-    return "FLANNELD_" + flag.upper().replace("-", "_")
-
-
-def truth(key: str, text: str) -> bool:
-    """What a flag of flanneld's makes of a text, and yes and no; ConfigError for another text."""
-    known = {"true": True, "t": True, "1": True, "yes": True}
-    known |= {"false": False, "f": False, "0": False, "no": False}
-    try:
-        return known[text.lower()]
-    except KeyError:
-        raise ConfigError(key, f"{key} has to be true or false, not {text!r}") from None
-
-
 @contextmanager
 def _one_sentence(subject: str) -> Iterator[None]:
     """Around a plugin's code: what it raises by mistake becomes a PluginError."""
@@ -135,58 +94,8 @@ def _one_sentence(subject: str) -> Iterator[None]:
         raise PluginError(f"{subject}: {in_one_line(error)}") from error
 
 
-def _described(options_type: type) -> Iterator[StoreOption]:
-    hints = get_type_hints(options_type)
-    for option in fields(options_type):
-        told: Mapping[str, Any] = option.metadata
-        flag: str | None = told.get("flag")
-        aliases: Iterable[str] = told.get("aliases", ())
-        names = (option.name, *([flag] if flag else []), *aliases)
-        variable = flag_variable(flag) if flag else told.get("env")
-        kind = _plain_kind(hints[option.name])
-        yield StoreOption(
-            option.name,
-            kind,
-            frozenset(name.replace("-", "_") for name in names),
-            flag,
-            variable,
-            str(told.get("help", "")),
-            str(told.get("metavar", option.name.upper())),
-            None if kind is Secret else _default(option),
-        )
-
-
-def _plain_kind(hint: object) -> object:
-    """The first of several kinds that is not None, which is what a text is made into."""
-    if get_origin(hint) in {Union, UnionType}:
-        return next(kind for kind in get_args(hint) if kind is not NoneType)
-    return hint
-
-
-def _default(option: "Field[Any]") -> object:
-    return None if option.default is MISSING else option.default
-
-
-def _converted(store: str, key: str, kind: object, text: str) -> object:
-    """``text`` as the kind of an option; a secret's text is in no sentence."""
-    if kind is Secret:
-        return Secret(text)
-    if kind is Path:
-        return Path(text)
-    if get_origin(kind) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+def _converted(store: str, option: TypedOption, key: str, text: str) -> object:
     try:
-        return _read_plain(kind, key, text)
+        return converted(option, key, text)
     except ConfigError as error:
         raise ConfigError(key, f"{store}: {error}") from error.__cause__
-
-
-def _read_plain(kind: object, key: str, text: str) -> object:
-    if kind is bool:
-        return truth(key, text)
-    if kind not in {int, float}:
-        return text
-    try:
-        return int(text) if kind is int else float(text)
-    except ValueError as error:
-        raise ConfigError(key, f"{key} has to be a number, not {text!r}") from error

@@ -17,7 +17,8 @@ from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.engine.store_meter import StoreMeter
 from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
-from flannel_sdk.hostnet.external_interface import InterfaceRequest, find_external_interface
+from flannel_sdk.hostnet.external_interface import find_external_interface
+from flannel_sdk.hostnet.interface_request import InterfaceRequest
 from flannel_sdk.hostnet.subnet_file import (
     read_previous_subnets,
     render_subnet_file,
@@ -215,7 +216,7 @@ class NodeAgent:
         """Write subnet.env, as soon as that can be done; then the network counts as registered."""
         path = self._options.subnet_file
         if path is not None:
-            masquerade = self._options.ip_masq
+            masquerade = self._options.firewall.ip_masq
             text = render_subnet_file(config, network.lease, network.mtu, ip_masq=masquerade)
             await retry(f"writing {path}", lambda: _write(path, text))
         self._registered.set()

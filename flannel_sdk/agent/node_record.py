@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from flannel_sdk.backoff import retry
 from flannel_sdk.errors import PermanentError
-from flannel_sdk.hostnet.external_interface import InterfaceRequest
+from flannel_sdk.hostnet.interface_request import InterfaceRequest
 from flannel_sdk.interfaces import (
     SubnetManager,
     SupportsHolderNames,
     SupportsNetworkReady,
     SupportsStoredPublicIPs,
 )
-from flannel_sdk.model import ByFamily, Lease, Subnets
+from flannel_sdk.model import Lease, Subnets
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ async def asked_interface(store: SubnetManager, request: InterfaceRequest) -> In
     stored = await retry(f"asking {store.name} for this node's public IPs", found.stored_public_ips)
     given = request.public_ips
     return replace(
-        request, public_ips=ByFamily(stored.ipv4 or given.ipv4, stored.ipv6 or given.ipv6)
+        request, public_ip=stored.ipv4 or given.ipv4, public_ipv6=stored.ipv6 or given.ipv6
     )
 
 

@@ -5,24 +5,60 @@ from pathlib import Path
 
 from flannel_sdk.errors import ConfigError
 from flannel_sdk.health.options import HealthOptions
-from flannel_sdk.hostnet.external_interface import InterfaceRequest
-
-DEFAULT_SUBNET_FILE = Path("/run/flannel/subnet.env")
+from flannel_sdk.hostnet.firewall_options import FirewallOptions
+from flannel_sdk.hostnet.interface_request import InterfaceRequest
+from flannel_sdk.hostnet.run_files import DEFAULT_STATUS_SOCKET, DEFAULT_SUBNET_FILE
+from flannel_sdk.model import option_metadata
 
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
-    """Options of one NodeAgent; every field has a default."""
+    """Options of one NodeAgent; every field has a default, and touches no more than it says.
+
+    A field's metadata names its flag; ``daemon`` in it is the command line's default, where that
+    is another than Python's.
+    """
 
     interface: InterfaceRequest = field(default_factory=InterfaceRequest)
-    subnet_file: Path | None = None
+    subnet_file: Path | None = field(
+        default=None,
+        metadata=option_metadata(
+            "Where subnet.env is written, and the previous subnet read; empty for neither.",
+            "FILE",
+            flag="subnet-file",
+            daemon=DEFAULT_SUBNET_FILE,
+        ),
+    )
     """Where subnet.env is written and the previous subnet is read; None for neither."""
-    status_socket: Path | None = None
+    status_socket: Path | None = field(
+        default=None,
+        metadata=option_metadata(
+            "Where status, peers and plan ask; empty for nowhere.",
+            "FILE",
+            flag="status-socket",
+            daemon=DEFAULT_STATUS_SOCKET,
+        ),
+    )
     """Where the agent answers ``flannel-sdk status``; None for nowhere."""
-    renew_margin: float = 3600.0
+    renew_margin: float = field(
+        default=3600.0,
+        metadata=option_metadata(
+            "Renew the lease so long before its expiry.",
+            "MINUTES",
+            flag="subnet-lease-renew-margin",
+            unit=60.0,
+        ),
+    )
     """Seconds before its expiry that the lease is renewed; more than 0, less than a day."""
-    ip_masq: bool = False
-    """What subnet.env says as FLANNEL_IPMASQ."""
+    firewall: FirewallOptions = field(default_factory=FirewallOptions)
+    ip_blackhole_route: bool = field(
+        default=False,
+        metadata=option_metadata(
+            "Refuse what is sent to addresses of this node's subnets that no pod has.",
+            "BOOL",
+            flag="ip-blackhole-route",
+        ),
+    )
     health: HealthOptions = field(default_factory=HealthOptions)
     netns: str | None = None
     """Path of the network namespace to work in; None for the process's own."""

@@ -19,8 +19,9 @@ from flannel_sdk.model import NetworkConfig
 _EPILOG = """\
 examples:
   flannel-sdk config put net-conf.json --store sqlite --store-option path=/var/lib/flannel/net.db
-  echo '{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"}}' | flannel-sdk config put -
-  flannel-sdk config show"""
+  echo '{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"}}' |
+    flannel-sdk config put - --etcd-endpoints http://192.0.2.1:2379
+  flannel-sdk config show --store kube"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """The frame of the program: finds the command, runs it, turns errors into a sentence and a code.
 
-Exit codes: 0 done, 1 a FlannelError, 2 wrong usage, 130 interrupted, 141 the reader went away;
-a command may return others.
+Exit codes: 0 done, 1 a FlannelError, 2 wrong usage (WrongUsage too), 130 interrupted, 141 the
+reader went away; a command may return others.
 """
 
 import argparse
@@ -9,9 +9,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, NoReturn, Protocol, cast
 
 from flannel_sdk import __version__
+from flannel_sdk.cli.wrong_usage import WrongUsage
 from flannel_sdk.errors import FlannelError
 from flannel_sdk.task_groups import leaves
 
@@ -33,7 +34,7 @@ class CommandModule(Protocol):
         ...
 
     # A module may have, beyond this, ``add_chosen_arguments(parser, words)``: flags that depend on
-    # what else the command line says.
+    # what else the command line says. Its command line is then read as Go reads one.
 
     def run(self, args: argparse.Namespace) -> int:
         """Do it and give the exit code; FlannelError becomes one sentence and code 1."""
@@ -53,6 +54,10 @@ COMMANDS = {
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
     ),
+    "new-backend": Command(
+        "flannel_sdk.cli.new_plugin", "a backend of your own: a distribution to start from"
+    ),
+    "new-store": Command("flannel_sdk.cli.new_plugin", "a store of your own, the same way"),
     "lab": Command("flannel_sdk.cli.lab", "a cluster of network namespaces on this machine"),
 }
 
@@ -71,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(arguments)
         sys.stdout.flush()
     except FlannelError as error:
-        return _fail([error])
+        _fail([error])
+        return 2 if isinstance(error, WrongUsage) else 1
     except BaseExceptionGroup as group:
         known, unknown = group.split(FlannelError)
         if known is None or unknown is not None:
@@ -108,7 +114,7 @@ def _run(name: str, rest: list[str]) -> int:
         print(_unknown(name), file=sys.stderr)
         return 2
     module = cast("CommandModule", importlib.import_module(command.module))
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"{PROGRAM} {name}",
         description=command.help[0].upper() + command.help[1:] + ".",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -116,7 +122,11 @@ def _run(name: str, rest: list[str]) -> int:
     )
     module.add_arguments(parser)
     if (add_chosen := getattr(module, "add_chosen_arguments", None)) is not None:
+        from flannel_sdk.cli.go_flags import as_go_reads
+
+        rest = as_go_reads(parser, rest)
         add_chosen(parser, rest)
+        rest = as_go_reads(parser, rest)
     parser.set_defaults(command=name)
     try:
         args, unknown = parser.parse_known_args(rest)
@@ -128,11 +138,19 @@ def _run(name: str, rest: list[str]) -> int:
     return module.run(args)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in a line, without a page of usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
 def _unwanted(words: Sequence[str], args: argparse.Namespace) -> str:
     """Names the flags and no value: it may be a password, given to a store that takes none."""
     flags = [word.partition("=")[0] for word in words if word.startswith("-") and word != "--"]
     if not flags:
-        return f"{len(words)} more arguments than it takes; see --help"
+        hint = "; a flag of yes or no takes its value with a =" if hasattr(args, "store") else ""
+        return f"there are more arguments than it takes, {len(words)} in all{hint}; see --help"
     store = getattr(args, "store", None)
     hint = ""
     if hasattr(args, "installed_store"):
@@ -152,7 +170,8 @@ def _unknown(name: str) -> str:
 
 
 def _overview() -> str:
-    commands = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}} {command.help}" for name, command in COMMANDS.items())
     examples = "\n".join(f"  {line}\n      {text}" for line, text in EXAMPLES)
     return f"""usage: {PROGRAM} COMMAND [OPTION ...]
        {PROGRAM} COMMAND --help

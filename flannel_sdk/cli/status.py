@@ -9,8 +9,8 @@ from typing import cast
 
 from flannel_sdk.cli.tables import print_json, print_table, remaining
 from flannel_sdk.errors import PermanentError
+from flannel_sdk.hostnet.run_files import DEFAULT_STATUS_SOCKET
 
-DEFAULT_STATUS_SOCKET = Path("/run/flannel/flannel-sdk.sock")
 _PATIENCE = 30.0
 """Seconds; a plan reads the kernel's tables."""
 

@@ -6,33 +6,42 @@ from itertools import pairwise
 from pathlib import Path
 from textwrap import wrap
 
-from flannel_sdk.agent.installed_store import (
-    InstalledStore,
-    StoreOption,
-    find_store,
-    flag_variable,
-    truth,
-)
+from flannel_sdk.agent.installed_store import InstalledStore, find_store
+from flannel_sdk.agent.typed_options import TypedOption, flag_variable, truth
+from flannel_sdk.cli.option_arguments import declare, option_help
 from flannel_sdk.cli.store_environment import environment_values, naming_variables
+from flannel_sdk.cli.wrong_usage import as_wrong_usage
 from flannel_sdk.errors import ConfigError, FlannelError, PluginError
 from flannel_sdk.interfaces import SubnetManager
 
-DEFAULT_STORE = "sqlite"
+DEFAULT_STORE = "etcd"
+"""flanneld's, so that its command lines mean the same."""
 KUBE_STORE = "kube"
 _KUBE_FLAG = "kube-subnet-mgr"
 NO_ENVIRONMENT: Mapping[str, str] = {}
 _DESTINATION = "store_flag_"
 """Begins the attributes that hold what the flags of one store were given."""
+_UNUSED = "unused_flag_"
+"""Begins those of flags that flanneld takes whichever its store is."""
+_FLANNELDS_FLAGS = {
+    DEFAULT_STORE: (
+        *("etcd-endpoints", "etcd-prefix", "etcd-keyfile", "etcd-certfile", "etcd-cafile"),
+        *("etcd-username", "etcd-password"),
+    ),
+    KUBE_STORE: (
+        *("kube-api-url", "kubeconfig-file", "kube-annotation-prefix", "net-config-path"),
+        "set-node-network-unavailable",
+    ),
+}
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--store`` and ``--store-option``."""
+    """Declare ``--store``, its options and flanneld's flag that chooses one."""
     parser.add_argument(
         "--store",
-        default=DEFAULT_STORE,
         metavar="NAME",
-        help="where the network's configuration and leases are (default: %(default)s); with --help"
-        " it shows that store's own options",
+        help="where the network's configuration and leases are (default: flanneld's, which is"
+        f" {DEFAULT_STORE}); with --help it shows that store's own options",
     )
     parser.add_argument(
         "--store-option",
@@ -74,8 +83,9 @@ def add_chosen_store_arguments(
     which has to work then too.
     """
     try:
-        name = _chosen(words, environ)
-        store = find_store(name)
+        with as_wrong_usage():
+            name = _chosen(words, environ)
+        store = _found(name, by_default=name == DEFAULT_STORE and not _last(words, "store"))
         options = store.options()
     except FlannelError:
         if {"-h", "--help"}.isdisjoint(words):
@@ -86,18 +96,35 @@ def add_chosen_store_arguments(
     for option in options:
         if option.flag is not None:
             try:
-                declared = group.add_argument(
-                    f"--{option.flag}",
-                    dest=_DESTINATION + option.name,
-                    metavar=option.metavar,
-                    help=_help(option).replace("%", "%%"),
-                )
+                declare(group, option, _DESTINATION + option.name)
             except argparse.ArgumentError as error:
                 raise PluginError(
                     f"store {name} wants a flag that is taken: --{option.flag}"
                 ) from error
-            if option.kind is bool:
-                declared.nargs, declared.const = "?", "true"
+    if _last(words, "store") is None:
+        _declare_unused(parser, name)
+
+
+def unused_flags(args: argparse.Namespace) -> list[str]:
+    """The flags given that flanneld takes and the chosen store has no use for."""
+    return [
+        "--" + name.removeprefix(_UNUSED).replace("_", "-")
+        for name, given in vars(args).items()
+        if name.startswith(_UNUSED) and given
+    ]
+
+
+def _declare_unused(parser: argparse.ArgumentParser, chosen: str) -> None:
+    for store, flags in _FLANNELDS_FLAGS.items():
+        for flag in flags if store != chosen else ():
+            parser.add_argument(
+                f"--{flag}",
+                action="append",
+                dest=_UNUSED + flag.replace("-", "_"),
+                nargs="?" if flag.startswith("set-") else None,
+                const="true" if flag.startswith("set-") else None,
+                help=argparse.SUPPRESS,
+            )
 
 
 def open_chosen_store(
@@ -107,15 +134,16 @@ def open_chosen_store(
 
     A flag goes before a ``--store-option``, and either before a variable of ``environ``.
     """
-    values = given_values(args)
-    for name, text in vars(args).items():
-        if name.startswith(_DESTINATION) and text is not None:
-            _put_last(values, name.removeprefix(_DESTINATION), text)
-    store: InstalledStore = args.installed_store
-    told = environment_values(store.options(), values, environ)
-    values.update((name, value.text) for name, value in told.items())
-    with naming_variables(told):
-        return store.open(values)
+    with as_wrong_usage():
+        values = given_values(args)
+        for name, texts in vars(args).items():
+            if name.startswith(_DESTINATION) and texts is not None:
+                _put_last(values, name.removeprefix(_DESTINATION), texts[-1])
+        store: InstalledStore = args.installed_store
+        told = environment_values(store.options(), values, environ)
+        values.update((name, value.text) for name, value in told.items())
+        with naming_variables(told):
+            return store.open(values)
 
 
 def given_values(args: argparse.Namespace) -> dict[str, str]:
@@ -175,6 +203,15 @@ def _chosen(words: Sequence[str], environ: Mapping[str, str]) -> str:
     return store or DEFAULT_STORE
 
 
+def _found(name: str, *, by_default: bool) -> InstalledStore:
+    try:
+        return find_store(name)
+    except PluginError as error:
+        if not by_default:
+            raise
+        raise PluginError(f"{error}, or choose another with --store") from error
+
+
 def _last(words: Sequence[str], flag: str, bare: str | None = None) -> str | None:
     """What the last ``--flag`` was given; ``bare`` where it was given nothing."""
     value = None
@@ -188,7 +225,7 @@ def _last(words: Sequence[str], flag: str, bare: str | None = None) -> str | Non
     return value
 
 
-def _described(options: Sequence[StoreOption]) -> str:
+def _described(options: Sequence[TypedOption]) -> str:
     """All options as ``--store-option`` takes them, with help where there is no flag to tell it."""
     lines = ["given as --store-option KEY=VALUE, those with a flag also by that:"]
     for option in options:
@@ -197,16 +234,9 @@ def _described(options: Sequence[StoreOption]) -> str:
             lines.append(f"{name}  (--{option.flag})")
         else:
             variable = f"  (${option.variable})" if option.variable else ""
-            lines += [f"{name}{variable}", *_indented(_help(option))]
+            lines += [f"{name}{variable}", *_indented(option_help(option))]
     return "\n".join(lines)
 
 
 def _indented(text: str) -> Iterator[str]:
     return (f"      {line}" for line in wrap(text, 90))
-
-
-def _help(option: StoreOption) -> str:
-    has_default = option.default not in (None, "", ())
-    shown = str(option.default).lower() if option.kind is bool else option.default
-    default = f" (default: {shown})" if has_default else ""
-    return f"{option.help}{default}"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from flannel_sdk.agent.installed_store import StoreOption
+from flannel_sdk.agent.typed_options import TypedOption
 from flannel_sdk.errors import ConfigError
 
 
@@ -16,7 +16,7 @@ class EnvironmentValue(NamedTuple):
 
 
 def environment_values(
-    options: Iterable[StoreOption], given: Iterable[str], environ: Mapping[str, str]
+    options: Iterable[TypedOption], given: Iterable[str], environ: Mapping[str, str]
 ) -> dict[str, EnvironmentValue]:
     """By the options' names: what ``environ`` says and none of the names ``given`` does.
 

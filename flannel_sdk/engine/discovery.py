@@ -43,6 +43,7 @@ _OUR_DISTRIBUTIONS = {
         "host-gw": "flannel-sdk-hostgw",
         "alloc": "flannel-sdk-alloc",
         "extension": "flannel-sdk-extension",
+        "exec": "flannel-sdk-exec",
         "udp": "flannel-sdk-udp",
     },
     STORES: {"etcd": "flannel-sdk-etcd", "etcd3": "flannel-sdk-etcd"},

@@ -1,17 +1,28 @@
 """Where health checks are answered, and how patient they are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flannel_sdk.errors import ConfigError
+from flannel_sdk.model import option_metadata
 
 
 @dataclass(frozen=True, slots=True)
 class HealthOptions:
     """Where the agent's health is served over HTTP; nowhere by default."""
 
-    ip: str = "0.0.0.0"
+    ip: str = field(
+        default="0.0.0.0",
+        metadata=option_metadata("Where health is answered.", "ADDRESS", flag="healthz-ip"),
+    )
     """A name or an address; empty for all addresses of both families."""
-    port: int = 0
+    port: int = field(
+        default=0,
+        metadata=option_metadata(
+            "Answer /healthz, /readyz and /metrics there; 0 for nowhere.",
+            "PORT",
+            flag="healthz-port",
+        ),
+    )
     """The TCP port; 0: nothing is served."""
     store_silence: float = 90.0
     """Seconds without a sign of life of the store after which the node is not ready."""

@@ -4,17 +4,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from flannel_sdk.errors import KernelRefused
 from flannel_sdk.model import Family, IPAddress
+from flannel_sdk.model.peer_checks import is_node_address
 from flannel_sdk.netlink import constants as c
-from flannel_sdk.netlink.messages import Buffer, attributes, message, number
+from flannel_sdk.netlink.messages import Buffer, attribute, attributes, message, number
 from flannel_sdk.netlink.socket import InterruptedDump, RequestSocket
 
-_DEPRECATED = 0x20
-_PERMANENT = 0x80
 _TEMPORARY = 0x01
+_DAD_FAILED = 0x08
+_DEPRECATED = 0x20
+_TENTATIVE = 0x40
+_PERMANENT = 0x80
 _TRIES = 5
 _IFINFOMSG: Final = Struct("=BxHiII")
 """ifinfomsg: family, hardware type, index, flags, mask of flags to change."""
@@ -23,29 +26,36 @@ _IFADDRMSG: Final = Struct("=BBBBI")
 _RTMSG: Final = Struct("=BBBBBBBBI")
 """rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 
+_RTNEXTHOP: Final = Struct("=xxxxI")
+"""rtnexthop: the device's index after length, flags and weight."""
+
 
 @dataclass(slots=True)
 class InterfaceAddresses:
-    """The addresses of one link with the kernel's scope and IFA_F flags."""
+    """The addresses of one link with the kernel's IFA_F flags."""
 
-    entries: list[tuple[IPAddress, int, int]] = field(default_factory=list)
+    entries: list[tuple[IPAddress, int]] = field(default_factory=list)
 
     def usable(self, family: Family) -> list[IPAddress]:
-        """Global or link-local unicast, not deprecated; flannel's order: global before link-local,
-        permanent before dynamic, lasting before temporary, then as the kernel lists them."""
+        """Global or link-local unicast, neither deprecated nor somebody else's.
+
+        flannel's order: global before link-local, permanent before dynamic, lasting before
+        temporary; then what is known to be unique, and as the kernel lists them.
+        """
         candidates = [
             (
-                scope != c.RT_SCOPE_UNIVERSE,
+                _is_link_local(address),
                 not flags & _PERMANENT,
                 bool(flags & _TEMPORARY),
+                bool(flags & _TENTATIVE),
                 address,
             )
-            for address, scope, flags in self.entries
+            for address, flags in self.entries
             if address.family is family
-            and scope in {c.RT_SCOPE_UNIVERSE, c.RT_SCOPE_LINK}
-            and not flags & _DEPRECATED
+            and not flags & (_DEPRECATED | _DAD_FAILED)
+            and is_node_address(address)
         ]
-        return [address for *_, address in sorted(candidates, key=lambda found: found[:3])]
+        return [address for *_, address in sorted(candidates, key=lambda found: found[:4])]
 
 
 @dataclass(slots=True)
@@ -58,13 +68,31 @@ class Link:
     addresses: InterfaceAddresses = field(default_factory=InterfaceAddresses)
 
 
+def _is_link_local(address: IPAddress) -> bool:
+    """In 169.254.0.0/16 or fe80::/10."""
+    if len(address) == 4:
+        return address.startswith(b"\xa9\xfe")
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+class Reach(NamedTuple):
+    """The way to one address."""
+
+    device: int
+    """The link's index."""
+    source: IPAddress | None
+    """What packets on that way come from."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinkTable:
     """All links, in the kernel's order."""
 
     links: Mapping[int, Link]
     default_routes: Mapping[Family, int]
-    """Index of the link of the first default route of each family that has one."""
+    """Index of the link of the best default route of each family that has one."""
+    reach: Reach | None = None
+    """The way to the address that was asked about, if there is one."""
 
     def by_name(self, name: str) -> Link | None:
         """The link of this name."""
@@ -82,12 +110,16 @@ class LinkTable:
         return None
 
     def default_index(self, family: Family) -> int | None:
-        """Index of the link of the first default route."""
+        """Index of the link of the best default route."""
         return self.default_routes.get(family)
 
 
-def read_links(default_routes: Sequence[Family] = ()) -> LinkTable:
+def read_links(
+    default_routes: Sequence[Family] = (), can_reach: IPAddress | None = None
+) -> LinkTable:
     """Read the calling thread's namespace, with the default routes of the families named.
+
+    And with the way to ``can_reach``, if that is given.
 
     Blocks for less than a millisecond, and longer where default routes are among many others.
     KernelRefused if the kernel does not answer.
@@ -101,11 +133,12 @@ def read_links(default_routes: Sequence[Family] = ()) -> LinkTable:
                 for family in default_routes
                 if (index := _default_route(netlink, family)) is not None
             }
+            reach = _reach(netlink, can_reach) if can_reach is not None else None
     except OSError as error:
         raise KernelRefused(
             f"cannot list the network interfaces: {error.strerror}", error.errno or 0
         ) from error
-    return LinkTable(links, defaults)
+    return LinkTable(links, defaults, reach)
 
 
 class _Bodies:
@@ -151,22 +184,50 @@ def _links(netlink: RequestSocket) -> dict[int, Link]:
 
 def _fill_addresses(netlink: RequestSocket, links: Mapping[int, Link]) -> None:
     for body in _dump(netlink, c.RTM_GETADDR, c.RTM_NEWADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0)):
-        _, _, flags, scope, index = _IFADDRMSG.unpack_from(body)
+        _, _, flags, _, index = _IFADDRMSG.unpack_from(body)
         found = attributes(body, _IFADDRMSG.size, len(body))
         # On a point-to-point link IFA_ADDRESS is the other end's.
         address = found.get(c.IFA_LOCAL) or found.get(c.IFA_ADDRESS)
         if index in links and address is not None and len(address) in (4, 16):
             all_flags = number(found.get(c.IFA_FLAGS)) or flags
-            links[index].addresses.entries.append((IPAddress(address), scope, all_flags))
+            links[index].addresses.entries.append((IPAddress(address), all_flags))
 
 
 def _default_route(netlink: RequestSocket, family: Family) -> int | None:
-    """Index of the link of the first default route in the main table."""
+    """Index of the link of the best default route in the main table: lowest metric, then first."""
+    best: tuple[int, int] | None = None
     request = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
     for body in _dump(netlink, c.RTM_GETROUTE, c.RTM_NEWROUTE, request):
         _, length, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(body)
         if length == 0 and table == c.RT_TABLE_MAIN and kind == c.RTN_UNICAST:
-            index = number(attributes(body, _RTMSG.size, len(body)).get(c.RTA_OIF))
-            if index:
-                return index
-    return None
+            found = attributes(body, _RTMSG.size, len(body))
+            index, metric = _device(found), number(found.get(c.RTA_PRIORITY))
+            if index and (best is None or metric < best[0]):
+                best = metric, index
+    return best[1] if best is not None else None
+
+
+def _reach(netlink: RequestSocket, address: IPAddress) -> Reach | None:
+    """The route that a packet to ``address`` takes now; None where there is none."""
+    bodies = _Bodies(c.RTM_NEWROUTE)
+    sequence = netlink.reserve(1)
+    body = _RTMSG.pack(address.family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += attribute(c.RTA_DST, address)
+    try:
+        netlink.ask(message(c.RTM_GETROUTE, c.NLM_F_REQUEST, sequence, body), sequence, bodies)
+    except OSError:  # unreachable, in one of the kernel's words for it
+        return None
+    kind = _RTMSG.unpack_from(bodies.found[0])[7]
+    found = attributes(bodies.found[0], _RTMSG.size, len(bodies.found[0]))
+    index, source = _device(found), found.get(c.RTA_PREFSRC)
+    if not index or kind not in {c.RTN_UNICAST, c.RTN_LOCAL}:
+        return None
+    return Reach(index, IPAddress(source) if source else None)
+
+
+def _device(found: Mapping[int, bytes]) -> int:
+    """A route's device, the first way's where it has several; 0 where it has none."""
+    if index := number(found.get(c.RTA_OIF)):
+        return index
+    ways = found.get(c.RTA_MULTIPATH, b"")
+    return _RTNEXTHOP.unpack_from(ways)[0] if len(ways) >= _RTNEXTHOP.size else 0

@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="an option of the backend (its value JSON or text) or of the store; repeatable",
     )
     group.addoption(
+        "--flannel-no-dataplane",
+        action="store_true",
+        help="the backend leases a subnet, and puts nothing into the kernel",
+    )
+    group.addoption(
         "--flannel-level",
         metavar="N",
         type=int,

@@ -27,12 +27,16 @@ async def open_kernel(netns: str | None, ownership: Ownership) -> AsyncIterator[
     KernelRefused, which heals when the other ends, where another agent holds a device or network of
     ours: each would take the other's peers for stale.
     """
-    with await asyncio.to_thread(run_in_netns, netns, lambda: _hold(ownership)):
+    with await _hold_in(netns, ownership):
         kernel = LinuxKernel(netns)
         try:
             yield KernelSession(kernel, Reconciler(kernel, ownership))
         finally:
             await kernel.aclose()
+
+
+async def _hold_in(netns: str | None, ownership: Ownership) -> ExitStack:
+    return await asyncio.to_thread(run_in_netns, netns, lambda: _hold(ownership))
 
 
 def _hold(ownership: Ownership) -> ExitStack:

@@ -36,7 +36,7 @@ class Site:
         self.socket = folder / "agent.sock"
 
     def put_config(self, document: str) -> None:
-        options = ["--store-option", f"path={self.store}"]
+        options = ["--store", "sqlite", "--store-option", f"path={self.store}"]
         subprocess.run(
             program("config", "put", "-", *options),
             input=document,
@@ -53,7 +53,8 @@ class Site:
     def command(self, *prefix: str) -> list[str]:
         return [
             *("ip", "netns", "exec", self.netns.name, *prefix),
-            *program("daemon", "--store-option", f"path={self.store}", "--iface", "eth0"),
+            *program("daemon", "--store", "sqlite", "--store-option", f"path={self.store}"),
+            *("--iface", "eth0"),
             *(
                 "--subnet-file",
                 str(self.folder / "subnet.env"),

@@ -19,7 +19,7 @@ from flannel_sdk import __version__
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
-DATA = ("py.typed", "*.pyi", "*.binpb")
+DATA = ("py.typed", "*.pyi", "*.binpb", "*.o", "*.tmpl")
 LEFT_OUT = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "results")
 
 
@@ -109,7 +109,7 @@ def modules_of(project: Project) -> set[str]:
 
 
 def data_of(project: Project) -> set[str]:
-    """What a package needs beside its modules: the typing mark, stubs, etcd's descriptors."""
+    """What a package needs beside its modules: the typing mark, stubs, descriptors, programs."""
     base = ROOT if project.folder == "." else ROOT / project.folder / "src"
     files = {f for kind in DATA for f in (base / project.package).rglob(kind)}
     return {str(file.relative_to(base)) for file in files}
@@ -132,8 +132,10 @@ def test_the_sdist_holds_what_the_wheel_needs_and_no_junk(built: Built) -> None:
     assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO"} <= files
     rest = {name for name in files - needed if ".egg-info/" not in name}
     data = {prefix + name for name in data_of(built.project)}
-    sources = {name for name in rest if name.startswith("proto/")}
-    assert bool(sources) == any(name.endswith(".binpb") for name in data), "what it is made from"
+    sources = {name for name in rest if name.startswith(("proto/", "bpf/"))}
+    assert bool(sources) == any(name.endswith((".binpb", ".o")) for name in data), (
+        "what it is made from"
+    )
     allowed = {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO", "MANIFEST.in", "setup.cfg"}
     assert rest - allowed - sources == data
 
@@ -211,6 +213,7 @@ def test_the_installed_plugins_all_work(target: Path) -> None:
         "host-gw",
         "alloc",
         "extension",
+        "exec",
         "udp",
         "memory",
         "sqlite",

@@ -17,6 +17,7 @@ TARGETS = {
     "test-quick",
     "check",
     "bench",
+    "docs",
     "kube-apiserver",
     "clean",
 }

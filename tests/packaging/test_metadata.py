@@ -26,6 +26,7 @@ def test_there_are_plugins() -> None:
         "hostgw",
         "alloc",
         "extension",
+        "exec",
         "etcd",
         "kube",
         "udp",

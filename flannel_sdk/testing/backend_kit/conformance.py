@@ -1,6 +1,6 @@
 """BackendConformance: everything that a backend has to hold, and what its author may state."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -8,12 +8,21 @@ import pytest
 
 from flannel_sdk.errors import ConfigError
 from flannel_sdk.interfaces import BackendPlugin
+from flannel_sdk.model import Family
 from flannel_sdk.model.options import parse_backend_option
+from flannel_sdk.testing.backend_kit.ending import Ending
+from flannel_sdk.testing.backend_kit.faults import Faults
 from flannel_sdk.testing.backend_kit.loading import Loading
+from flannel_sdk.testing.backend_kit.memory_bench import MemoryBench, memory_bench
+from flannel_sdk.testing.backend_kit.registering import Registering
 from flannel_sdk.testing.backend_kit.subject import BackendSubject
+from flannel_sdk.testing.backend_kit.updates import Updates
+from flannel_sdk.testing.kit.requirements import Requirement
+from flannel_sdk.testing.kit.running import play
+from flannel_sdk.testing.patient_time import PatientLoop
 
 
-class BackendConformance(Loading, kit="backend"):
+class BackendConformance(Loading, Registering, Updates, Faults, Ending, kit="backend"):
     """The backend kit. Name the backend in a subclass and pytest judges it:
 
     ::
@@ -30,6 +39,17 @@ class BackendConformance(Loading, kit="backend"):
 
     options: ClassVar[Mapping[str, object]] = MappingProxyType({})
     """Its options, as in the ``Backend`` object of a configuration."""
+
+    families: ClassVar[Sequence[tuple[Family, ...]] | None] = None
+    """The combinations of families that it serves, the widest last; None: those that it registers
+    with."""
+
+    dataplane: ClassVar[bool] = True
+    """False: it leases a subnet, and what carries the traffic is somebody else's affair."""
+
+    memory_kernel: ClassVar[bool | None] = None
+    """Whether all that it does to the kernel goes through ``toolkit.open_kernel``, so that level 1
+    can judge it; None: found by trying."""
 
     @classmethod
     def subject_name(cls, config: pytest.Config) -> str:
@@ -62,4 +82,24 @@ class BackendConformance(Loading, kit="backend"):
         name = self.backend or pytestconfig.getoption("flannel_backend")
         if not name:
             raise pytest.UsageError(f"{type(self).__name__}.backend names no backend")
-        return BackendSubject(name, backend_plugin, backend_options)
+        return BackendSubject(
+            name,
+            backend_plugin,
+            backend_options,
+            self.families,
+            self.dataplane and not pytestconfig.getoption("flannel_no_dataplane"),
+            self.memory_kernel,
+        )
+
+    @pytest.fixture
+    def memory(self, subject: BackendSubject) -> Iterator[MemoryBench]:
+        """The bench of level 1."""
+        with memory_bench(subject) as bench:
+            yield bench
+
+    def play(self, requirement: Requirement, work: Coroutine[object, object, None]) -> None:
+        """Level 1 has a clock that waits for nobody."""
+        if requirement.level == 1:
+            play(work, PatientLoop)
+        else:
+            play(work)

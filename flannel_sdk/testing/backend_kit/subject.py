@@ -1,11 +1,12 @@
 """The backend that is judged: its plugin and the facts that its author states."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flannel_sdk.engine.discovery import load_backend_plugin
 from flannel_sdk.errors import PluginError
 from flannel_sdk.interfaces import BackendPlugin
+from flannel_sdk.model import Family
 from flannel_sdk.testing.kit.verdicts import leave_out
 
 
@@ -19,6 +20,13 @@ class BackendSubject:
     """The plugin itself; None: the one that is installed under ``name``."""
     options: Mapping[str, object] = field(default_factory=dict)
     """The other members of the ``Backend`` object."""
+
+    families: Sequence[tuple[Family, ...]] | None = None
+    """The combinations that it serves, the widest last; None: those that it registers with."""
+    dataplane: bool = True
+    """False: it leases a subnet, and what carries the traffic is somebody else's affair."""
+    memory_kernel: bool | None = None
+    """Whether it reaches the kernel through ``toolkit.open_kernel``; None: found by trying."""
 
     def load(self) -> BackendPlugin:
         """The plugin; PluginError if it cannot be used."""

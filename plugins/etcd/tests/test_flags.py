@@ -25,14 +25,15 @@ def test_help_lists_flannelds_flags(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "said", "code"),
     [
-        (["--etcd-password", PASSWORD], "password is given without user"),
-        (["--store-option", f"password={PASSWORD}"], "password is given without user"),
-        (["--etcd-endpoints", f"http://root:{PASSWORD}@127.0.0.1:1"], "before an @"),
+        (["--etcd-password", PASSWORD], "password is given without user", 2),
+        (["--store-option", f"password={PASSWORD}"], "password is given without user", 2),
+        (["--etcd-endpoints", f"http://root:{PASSWORD}@127.0.0.1:1"], "before an @", 2),
         (
             ["--etcd-endpoints", "ftp://x", "--etcd-username", "u", "--etcd-password", PASSWORD],
             "is not http:// or https://",
+            2,
         ),
         (
             [
@@ -40,13 +41,14 @@ def test_help_lists_flannelds_flags(
                 *("--etcd-password", PASSWORD),
             ],
             "refused the connection",
+            1,
         ),
     ],
 )
 def test_what_is_wrong_is_one_sentence_without_the_password(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], said: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["config", "show", "--store", "etcd", *words]) == 1
+    assert main(["config", "show", "--store", "etcd", *words]) == code
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.err.count("\n") == 1

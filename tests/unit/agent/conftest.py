@@ -12,7 +12,6 @@ def underlay(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interface for machines that have none; the real choice is tested in hostnet."""
 
     def find(request: InterfaceRequest, *_: object) -> ExternalInterface:
-        assert request.interface is not None
-        return ExternalInterface(request.interface, 1, 1500, PUBLIC, PUBLIC)
+        return ExternalInterface(request.interfaces[0], 1, 1500, PUBLIC, PUBLIC)
 
     monkeypatch.setattr("flannel_sdk.agent.node_agent.find_external_interface", find)

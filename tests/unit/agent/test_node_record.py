@@ -13,6 +13,7 @@ from tests.unit.agent.recording import PUBLIC, Recording, make, network, running
 
 STORED = IPAddress.parse("203.0.113.5")
 FLAGS = ByFamily(IPAddress.parse("198.51.100.1"), IPAddress.parse("2001:db8::1"))
+ASKED = InterfaceRequest("eth7", public_ip=FLAGS.ipv4, public_ipv6=FLAGS.ipv6)
 
 
 class Record:
@@ -56,11 +57,13 @@ async def test_stored_public_ips_go_before_those_of_the_options(
     backend = Recording()
     async with network() as store:
         Record(store, monkeypatch).asked_failures = [StoreUnavailable("not yet")]
-        options = AgentOptions(InterfaceRequest("eth7", FLAGS))
+        options = AgentOptions(
+            InterfaceRequest("eth7", public_ip=FLAGS.ipv4, public_ipv6=FLAGS.ipv6)
+        )
         agent = NodeAgent(store, options, backends=lambda _: backend)
         async with running(agent):
             await agent.wait_registered()
-    assert requests == [InterfaceRequest("eth7", ByFamily(STORED, FLAGS.ipv6))]
+    assert requests == [InterfaceRequest("eth7", public_ip=STORED, public_ipv6=FLAGS.ipv6)]
 
 
 async def test_a_stored_public_ip_that_is_none_ends_the_agent(

@@ -13,7 +13,7 @@ CONFIG = '{"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "VNI": 7}}'
 
 @pytest.fixture
 def store(tmp_path: Path) -> list[str]:
-    return ["--store-option", f"path={tmp_path / 'net.db'}"]
+    return ["--store", "sqlite", "--store-option", f"path={tmp_path / 'net.db'}"]
 
 
 @pytest.fixture

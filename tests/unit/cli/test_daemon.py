@@ -1,72 +1,18 @@
 """``flannel-sdk daemon``: its flags as an agent's options, its signals and its end."""
 
 import asyncio
-import gc
 import logging
-import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from flannel_sdk.agent import AgentOptions, InterfaceRequest
-from flannel_sdk.cli import daemon, main
+from flannel_sdk.agent import AgentOptions, FirewallOptions, InterfaceRequest
+from flannel_sdk.cli import main
 from flannel_sdk.errors import InterfaceUnavailable, StoreUnavailable
-from flannel_sdk.interfaces import SubnetManager
-from flannel_sdk.model import ByFamily, IPAddress
+from flannel_sdk.model import IPAddress
 from flannel_sdk.stores.manager import EmbeddedSubnetManager
-
-Body = Callable[[], object]
-
-
-class StandInAgent:
-    """What the daemon runs; ``body`` says how it ends."""
-
-    options: AgentOptions | None = None
-    store: SubnetManager | None = None
-    body: Body = staticmethod(lambda: None)
-    cancelled = False
-
-    def __init__(self, store: SubnetManager, options: AgentOptions) -> None:
-        type(self).options, type(self).store = options, store
-
-    async def run(self) -> None:
-        self.body()
-        try:
-            await asyncio.get_running_loop().create_future()
-        except asyncio.CancelledError:
-            type(self).cancelled = True
-            raise
-
-
-@pytest.fixture
-def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[StandInAgent]]:
-    """The daemon tunes logging and the collector of its process: put back."""
-
-    class Agent(StandInAgent):
-        pass
-
-    monkeypatch.setattr(daemon, "NodeAgent", Agent)
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-    threshold = gc.get_threshold()
-    yield Agent
-    gc.set_threshold(*threshold)
-    gc.unfreeze()
-
-
-def interrupt(number: signal.Signals = signal.SIGTERM) -> Body:
-    return lambda: os.kill(os.getpid(), number)
-
-
-def fail_with(error: Exception) -> Body:
-    def body() -> None:
-        raise error
-
-    return body
-
-
-MEMORY = ["daemon", "--store", "memory", "--store-option", "name=test-of-the-daemon"]
+from tests.unit.cli.standin import MEMORY, StandInAgent, fail_with, interrupt, options_of
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -93,13 +39,6 @@ def test_an_error_of_the_agent_is_one_sentence_and_code_1(
         asyncio.run(agent.store.get_network_config())
 
 
-def options_of(agent: type[StandInAgent], *flags: str) -> AgentOptions:
-    agent.body = staticmethod(interrupt())
-    assert main([*MEMORY, *flags]) == 0
-    assert agent.options is not None
-    return agent.options
-
-
 def test_flags_become_the_agents_options(agent: type[StandInAgent]) -> None:
     options = options_of(
         agent,
@@ -107,30 +46,34 @@ def test_flags_become_the_agents_options(agent: type[StandInAgent]) -> None:
         *("--subnet-file", "/x/subnet.env", "--status-socket", "/x/s.sock"),
         *("--subnet-lease-renew-margin", "0.5"),
     )
-    public_ips = ByFamily(IPAddress.parse("192.0.2.1"), IPAddress.parse("2001:db8::1"))
     assert options == AgentOptions(
-        interface=InterfaceRequest("eth1", public_ips),
+        interface=InterfaceRequest(
+            "eth1",
+            public_ip=IPAddress.parse("192.0.2.1"),
+            public_ipv6=IPAddress.parse("2001:db8::1"),
+        ),
         subnet_file=Path("/x/subnet.env"),
         status_socket=Path("/x/s.sock"),
         renew_margin=30.0,
+        firewall=FirewallOptions(iptables_forward_rules=True),
     )
 
 
 def test_without_flags_they_are_flannels(agent: type[StandInAgent]) -> None:
     assert options_of(agent) == AgentOptions(
-        interface=InterfaceRequest(None, ByFamily()),
         subnet_file=Path("/run/flannel/subnet.env"),
         status_socket=Path("/run/flannel/flannel-sdk.sock"),
         renew_margin=3600.0,
+        firewall=FirewallOptions(iptables_forward_rules=True),
     )
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--public-ip", "2001:db8::1"], "--public-ip is '2001:db8::1', which is not an IPv4"),
-        (["--public-ip", "eth0"], "--public-ip is 'eth0', which is not an IPv4 address"),
-        (["--public-ipv6", "192.0.2.1"], "--public-ipv6 is '192.0.2.1', which is not an IPv6"),
+        (["--public-ip", "2001:db8::1"], "public-ip is '2001:db8::1', which is not an IPv4"),
+        (["--public-ip", "eth0"], "--public-ip has to be an IP address, not 'eth0'"),
+        (["--public-ipv6", "192.0.2.1"], "public-ipv6 is '192.0.2.1', which is not an IPv6"),
         (["--subnet-lease-renew-margin", "0"], "more than 0 and less than 1440"),
         (["--store-option", "nothing=1"], "has no option 'nothing'"),
     ],
@@ -141,7 +84,7 @@ def test_a_wrong_value_ends_it_before_the_agent_is_made(
     flags: list[str],
     said: str,
 ) -> None:
-    assert main([*MEMORY, *flags]) == 1
+    assert main([*MEMORY, *flags]) == 2
     assert said in capsys.readouterr().err
     assert agent.options is None
 

@@ -41,8 +41,8 @@ def opened(*words: str) -> Mapping[str, object]:
     return vars(made)
 
 
-def test_without_flags_the_store_is_sqlite_with_its_own_defaults() -> None:
-    args = parsed()
+def test_without_options_the_store_has_its_own_defaults() -> None:
+    args = parsed("--store", "sqlite")
     assert (args.store, store_values(args.store_option)) == ("sqlite", {})
     assert open_chosen_store(args).name == "sqlite:/var/lib/flannel/net.db"
 
@@ -127,7 +127,7 @@ def test_a_flag_of_another_store_is_one_sentence(
     assert main(["daemon", "--acme-password", PASSWORD, f"--acme-members={PASSWORD}"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("flannel-sdk daemon: no such option: --acme-password, --acme-members (")
-    assert "the store is sqlite" in err
+    assert "the store is etcd" in err
     assert err.count("\n") == 1
     assert PASSWORD not in err
 

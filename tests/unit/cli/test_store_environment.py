@@ -96,7 +96,7 @@ def test_a_wrong_value_is_one_sentence_that_names_the_variable(
 ) -> None:
     monkeypatch.setenv(variable, text)
     monkeypatch.setenv("FLANNELD_ACME_PASSWORD", PASSWORD)
-    assert main(["daemon", "--store", "kept"]) == 1
+    assert main(["daemon", "--store", "kept"]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"flannel-sdk: {variable}: {said}")
     assert err.count("\n") == 1
@@ -112,18 +112,18 @@ def test_a_wrong_option_of_the_command_line_blames_no_variable() -> None:
 @pytest.mark.parametrize(
     ("environ", "words", "store"),
     [
-        ({}, [], "sqlite"),
+        ({}, [], "etcd"),
         ({}, ["--kube-subnet-mgr"], "kube"),
         ({}, ["--kube-subnet-mgr=true"], "kube"),
         ({}, ["--kube-subnet-mgr=1", "--store", "kube"], "kube"),
-        ({}, ["--kube-subnet-mgr=false"], "sqlite"),
+        ({}, ["--kube-subnet-mgr=false"], "etcd"),
         ({}, ["--kube-subnet-mgr=false", "--store", "kept"], "kept"),
-        ({}, ["--kube-subnet-mgr", "--kube-subnet-mgr=false"], "sqlite"),
+        ({}, ["--kube-subnet-mgr", "--kube-subnet-mgr=false"], "etcd"),
         ({"FLANNELD_KUBE_SUBNET_MGR": "true"}, [], "kube"),
         ({"FLANNELD_KUBE_SUBNET_MGR": "T"}, [], "kube"),
-        ({"FLANNELD_KUBE_SUBNET_MGR": "false"}, [], "sqlite"),
-        ({"FLANNELD_KUBE_SUBNET_MGR": ""}, [], "sqlite"),
-        ({"FLANNELD_KUBE_SUBNET_MGR": "true"}, ["--kube-subnet-mgr=false"], "sqlite"),
+        ({"FLANNELD_KUBE_SUBNET_MGR": "false"}, [], "etcd"),
+        ({"FLANNELD_KUBE_SUBNET_MGR": ""}, [], "etcd"),
+        ({"FLANNELD_KUBE_SUBNET_MGR": "true"}, ["--kube-subnet-mgr=false"], "etcd"),
         ({"FLANNELD_KUBE_SUBNET_MGR": "true"}, ["--store", "kept"], "kept"),
     ],
 )
@@ -164,7 +164,7 @@ def test_what_cannot_be_meant_is_one_sentence_and_help_works_all_the_same(
 ) -> None:
     for variable, text in environ.items():
         monkeypatch.setenv(variable, text)
-    assert main(["daemon", *words]) == 1
+    assert main(["daemon", *words]) == 2
     assert capsys.readouterr().err == f"flannel-sdk: {said}\n"
     assert main(["daemon", *words, "--help"]) == 0
     assert "--kube-subnet-mgr [BOOL]" in capsys.readouterr().out
@@ -183,7 +183,7 @@ def test_nobody_but_the_daemon_reads_the_environment(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("FLANNELD_KUBE_SUBNET_MGR", "true")
     made: object = open_store("kept", {})
     assert vars(made)["eager"] is False
-    for command, store in ((daemon, "kube"), (config, "sqlite")):
+    for command, store in ((daemon, "kube"), (config, "etcd")):
         parser = argparse.ArgumentParser()
         command.add_arguments(parser)
         command.add_chosen_arguments(parser, [])

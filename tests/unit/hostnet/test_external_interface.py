@@ -3,7 +3,8 @@
 import pytest
 
 from flannel_sdk.errors import ConfigError, InterfaceUnavailable, PermanentError
-from flannel_sdk.hostnet.external_interface import InterfaceRequest, find_external_interface
+from flannel_sdk.hostnet.external_interface import find_external_interface
+from flannel_sdk.hostnet.interface_request import InterfaceRequest
 from flannel_sdk.model import ByFamily, Family, IPAddress
 from flannel_sdk.netns import run_in_netns
 from flannel_sdk.testing.namespaces import Namespace
@@ -52,7 +53,7 @@ def test_without_a_wish_the_default_route_decides(host: Namespace) -> None:
 
 def test_d17_a_public_ip_behind_nat_is_told_and_need_not_be_local(host: Namespace) -> None:
     host.ip("route add default via 198.51.100.254")
-    request = InterfaceRequest(public_ips=ByFamily(ip("203.0.113.9")))
+    request = InterfaceRequest(public_ip=ip("203.0.113.9"))
     found = find_external_interface(request, V4, host.path)
     assert found.name == "eth1"
     assert found.addresses.ipv4 == ip("198.51.100.1")
@@ -61,7 +62,7 @@ def test_d17_a_public_ip_behind_nat_is_told_and_need_not_be_local(host: Namespac
 
 def test_a_local_public_ip_chooses_the_interface(host: Namespace) -> None:
     host.ip("route add default via 198.51.100.254")
-    request = InterfaceRequest(public_ips=ByFamily(ip("192.0.2.2")))
+    request = InterfaceRequest(public_ip=ip("192.0.2.2"))
     found = find_external_interface(request, V4, host.path)
     assert (found.name, found.addresses.ipv4) == ("eth0", ip("192.0.2.2"))
 
@@ -100,9 +101,9 @@ def test_what_does_not_fit_is_one_sentence(
 
 
 def test_a_public_ip_of_the_other_family_is_a_config_error(host: Namespace) -> None:
-    request = InterfaceRequest("eth0", ByFamily(ip("2001:db8::1")))
-    with pytest.raises(ConfigError, match="not an IPv4 address"):
-        find_external_interface(request, V4, host.path)
+    with pytest.raises(ConfigError, match="not an IPv4 address") as caught:
+        InterfaceRequest("eth0", public_ip=ip("2001:db8::1"))
+    assert caught.value.key == "public-ip"
 
 
 def test_a_namespace_that_is_not_there_is_one_sentence() -> None:
@@ -114,5 +115,5 @@ def test_a_namespace_that_is_not_there_is_one_sentence() -> None:
 def test_a_public_ip_that_every_peer_would_refuse_is_refused_here(
     host: Namespace, text: str
 ) -> None:
-    with pytest.raises(ConfigError, match=f"{text} is no unicast address"):
-        find_external_interface(InterfaceRequest("eth0", ByFamily(ip(text))), V4, host.path)
+    with pytest.raises(ConfigError, match=f"public-ip is {text}, which is no unicast address"):
+        InterfaceRequest("eth0", public_ip=ip(text))

@@ -46,10 +46,9 @@ def _underlay(monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent's interface is named by the number of its node."""
 
     def find(request: InterfaceRequest, *_: object) -> ExternalInterface:
-        assert request.interface is not None
-        own = vxlan(int(request.interface)).public_ips
+        own = vxlan(int(request.interfaces[0])).public_ips
         public_ips = ByFamily(request.public_ips.ipv4 or own.ipv4)
-        return ExternalInterface(request.interface, 1, 1500, own, public_ips)
+        return ExternalInterface(request.interfaces[0], 1, 1500, own, public_ips)
 
     monkeypatch.setattr("flannel_sdk.agent.node_agent.find_external_interface", find)
 

@@ -4,11 +4,12 @@ from flannel_sdk import toolkit
 from flannel_sdk.dataplane import TUN, Device, LinuxKernel
 from flannel_sdk.errors import ConfigError, KernelRefused
 from flannel_sdk.interfaces import BackendContext, LeaseAcquirer
-from flannel_sdk.model import Family, IPAddress, LeaseAttrs, NetworkConfig, Prefix
-from flannel_sdk_udp.choice import decide
+from flannel_sdk.model import ByFamily, Family, IPAddress, LeaseAttrs, NetworkConfig, Prefix
+from flannel_sdk_udp.choice import Decision, decide
 from flannel_sdk_udp.datapath import Tunnel
 from flannel_sdk_udp.network import UdpNetwork, device_objects
 from flannel_sdk_udp.options import UdpOptions
+from flannel_sdk_udp.peer_data import KERNEL_DATA
 
 _OVERHEAD = 28
 """Bytes of the outer IPv4 and UDP headers."""
@@ -41,24 +42,31 @@ class UdpBackend:
         ownership = toolkit.network_ownership(config, [name])
         async with toolkit.open_kernel(self._context.netns, ownership) as session:
             await session.reconciler.set_node([device])
-            lease = await leases.acquire_lease(LeaseAttrs(public_ips))
-            subnet = lease.subnet(Family.IPV4)
-            assert subnet is not None
             tunnel = Tunnel(
                 netns=self._context.netns,
                 device=name,
                 network=pool.network,
-                subnet=subnet,
+                subnet=pool.network,  # until there is a lease, for which the path is decided first
                 underlay=self._context.interface.name,
                 source=await toolkit.tunnel_source(self._context, Family.IPV4),
                 port=options.port,
                 mtu=mtu,
             )
-            await session.reconciler.set_node(device_objects(device, tunnel))
             decision = await decide(tunnel, options.datapath)
+            lease = await leases.acquire_lease(_attributes(public_ips, decision))
+            subnet = lease.subnet(Family.IPV4)
+            assert subnet is not None
+            tunnel = tunnel._replace(subnet=subnet)
+            await session.reconciler.set_node(device_objects(device, tunnel))
         return UdpNetwork(
             self._context, lease, ownership, device=device, tunnel=tunnel, decision=decision
         )
+
+
+def _attributes(public_ips: ByFamily[IPAddress], decision: Decision) -> LeaseAttrs:
+    if not decision.kernel:
+        return LeaseAttrs(public_ips)
+    return LeaseAttrs(public_ips, backend_data=ByFamily(KERNEL_DATA))
 
 
 async def _device_name(kernel: LinuxKernel, network: Prefix) -> str:

@@ -57,6 +57,18 @@ class Counter(IntEnum):
     """The underlay did not take it: no route, no neighbour, a full queue."""
 
 
+class Peer(NamedTuple):
+    """Where the packets for one subnet go."""
+
+    address: IPAddress
+    """The public IP."""
+    in_kernel: bool
+    """Its kernel receives them, it says: large ones may come whole and without checksums.
+
+    Between virtual devices (veth, virtio) they do, and a UDP socket cannot take them.
+    """
+
+
 class Tunnel(NamedTuple):
     """The facts that stay the same as long as a network is registered."""
 
@@ -93,9 +105,9 @@ class Datapath(Protocol):
         ...
 
     async def update(
-        self, changed: Mapping[Prefix, IPAddress], removed: Collection[Prefix], *, full: bool
+        self, changed: Mapping[Prefix, Peer], removed: Collection[Prefix], *, full: bool
     ) -> None:
-        """Peers: public IP by subnet. Traffic to all others goes on meanwhile.
+        """Peers by subnet. Traffic to all others goes on meanwhile.
 
         ``full``: ``changed`` is all of them and ``removed`` is empty. Idempotent: what is set again
         stays, and ``removed`` may name what was never there. Returns when it holds.

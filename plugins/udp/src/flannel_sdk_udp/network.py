@@ -18,7 +18,8 @@ from flannel_sdk.model import ByFamily, Lease, PeerUpdate, Prefix
 from flannel_sdk.task_groups import single_error
 from flannel_sdk.toolkit import KernelNetwork, KernelSession
 from flannel_sdk_udp.choice import Decision
-from flannel_sdk_udp.datapath import Datapath, DeviceGone, Tunnel
+from flannel_sdk_udp.datapath import Datapath, DeviceGone, Peer, Tunnel
+from flannel_sdk_udp.peer_data import says_kernel
 from flannel_sdk_udp.userspace import UserspacePath
 
 
@@ -68,7 +69,9 @@ class UdpNetwork(KernelNetwork):
         """Put them into the tables of both paths."""
         await self._attached.wait()
         changed = {
-            lease.subnets.ipv4: lease.attrs.public_ips.ipv4
+            lease.subnets.ipv4: Peer(
+                lease.attrs.public_ips.ipv4, says_kernel(lease.attrs.backend_data.ipv4)
+            )
             for lease in update.changed
             if lease.subnets.ipv4 is not None and lease.attrs.public_ips.ipv4 is not None
         }
@@ -79,7 +82,7 @@ class UdpNetwork(KernelNetwork):
     async def carry(self, session: KernelSession) -> None:
         """Carry packets; what was on a device that somebody deleted is put on the new one."""
         async with AsyncExitStack() as stack:
-            paths: list[Datapath] = [UserspacePath(self._tunnel)]
+            paths: list[Datapath] = [UserspacePath(self._tunnel, alone=not self._decision.kernel)]
             if self._decision.kernel:
                 from flannel_sdk_udp.ebpf import open_kernel_path
 

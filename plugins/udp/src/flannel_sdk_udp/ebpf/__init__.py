@@ -1,8 +1,10 @@
 """The kernel's data path: two tc programs in eBPF, loaded and kept by us."""
 
-from flannel_sdk_udp.datapath import DatapathUnsupported, KernelDatapath, Tunnel
+from flannel_sdk_udp.datapath import KernelDatapath, Tunnel
 
 
 def open_kernel_path(tunnel: Tunnel) -> KernelDatapath:
     """The path of one tunnel, without I/O; each object serves from one attach to its aclose."""
-    raise DatapathUnsupported("this release has no eBPF programs: set Backend.Datapath userspace")
+    from flannel_sdk_udp.ebpf.path import KernelPath
+
+    return KernelPath(tunnel)

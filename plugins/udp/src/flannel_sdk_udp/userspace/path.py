@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 
 from flannel_sdk.dataplane import open_tun
 from flannel_sdk.errors import FlannelError, KernelRefused, PermanentError, PrivilegeError
-from flannel_sdk.model import IPAddress, Prefix
+from flannel_sdk.model import Prefix
 from flannel_sdk.netns import run_in_netns
-from flannel_sdk_udp.datapath import Counter, DeviceGone, Tunnel
+from flannel_sdk_udp.datapath import Counter, DeviceGone, Peer, Tunnel
 from flannel_sdk_udp.userspace.counting import Counts, no_counts
 from flannel_sdk_udp.userspace.inbound import Inbound
 from flannel_sdk_udp.userspace.outbound import Outbound
@@ -30,8 +30,10 @@ class UserspacePath:
 
     name = "userspace"
 
-    def __init__(self, tunnel: Tunnel) -> None:
+    def __init__(self, tunnel: Tunnel, *, alone: bool = True) -> None:
+        """``alone``: no other path takes packets before this one."""
         self._tunnel = tunnel
+        self._alone = alone
         self._tables = Tables(Table({}, tunnel.port))
         self._tun: int | None = None
         self._socket: socket.socket | None = None
@@ -47,17 +49,20 @@ class UserspacePath:
         await self._release_device()
         if self._socket is None:
             self._socket = await asyncio.to_thread(
-                run_in_netns, self._tunnel.netns, lambda: bound_socket(self._tunnel)
+                run_in_netns,
+                self._tunnel.netns,
+                lambda: bound_socket(self._tunnel, merge=self._alone),
             )
         self._tun = await asyncio.to_thread(
             run_in_netns, self._tunnel.netns, lambda: _attached(self._tunnel.device)
         )
 
     async def update(
-        self, changed: Mapping[Prefix, IPAddress], removed: Collection[Prefix], *, full: bool
+        self, changed: Mapping[Prefix, Peer], removed: Collection[Prefix], *, full: bool
     ) -> None:
         """As ``Datapath.update``: a new table takes the place of the old one."""
-        self._tables.current = self._tables.current.updated(changed, removed, full=full)
+        addresses = {subnet: peer.address for subnet, peer in changed.items()}
+        self._tables.current = self._tables.current.updated(addresses, removed, full=full)
 
     async def run(self) -> None:
         """As ``Datapath.run``: packets are carried as long as this runs."""
@@ -140,8 +145,12 @@ def device_refusal(device: str, error: OSError) -> FlannelError:
     return KernelRefused(f"cannot open the TUN device {device}: {error.strerror}", error.errno or 0)
 
 
-def bound_socket(tunnel: Tunnel) -> socket.socket:
-    """The socket of a tunnel, in the calling thread's namespace; KernelRefused if it is taken."""
+def bound_socket(tunnel: Tunnel, *, merge: bool = True) -> socket.socket:
+    """The socket of a tunnel, in the calling thread's namespace; KernelRefused if it is taken.
+
+    ``merge``: the kernel may hand several datagrams over as one. It merges them before a program
+    on the underlay sees them, which then has to leave them alone.
+    """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.bind((str(tunnel.source), tunnel.port))
@@ -153,8 +162,9 @@ def bound_socket(tunnel: Tunnel) -> socket.socket:
             error.errno or 0,
         ) from error
     sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
-    with contextlib.suppress(OSError):  # before Linux 5.0: datagrams come one by one
-        sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+    if merge:
+        with contextlib.suppress(OSError):  # before Linux 5.0: datagrams come one by one
+            sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
     except OSError:

@@ -1,0 +1,122 @@
+"""Pages of the site that are made from the code: a hook of mkdocs."""
+
+import argparse
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flannel_sdk.agent.installed_store import find_store
+from flannel_sdk.agent.typed_options import TypedOption
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+DOCS = Path(__file__).parents[1]
+ROOT = DOCS.parent
+_NAMED = re.compile(r"def (test_((?:d\d+_)+)\w+)")
+_STORES = ("sqlite", "etcd", "kube", "memory")
+_TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "file"}
+
+
+def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
+    """Add the generated pages."""
+    from mkdocs.structure.files import File
+
+    files.append(File.generated(config, "options.md", content=options_page()))
+    return files
+
+
+def options_page() -> str:
+    """Every option of the daemon and of the installed stores."""
+    return "\n".join(
+        [
+            "# Options",
+            "",
+            "Made from the options' own declarations. A flag takes one dash or two, and its value",
+            "after a blank or after `=`. What the command line leaves open is taken from the",
+            "variable.",
+            "",
+            "## `flannel-sdk daemon`",
+            "",
+            "```text",
+            _help("daemon"),
+            "```",
+            *(line for store in _STORES for line in _store(store)),
+            "",
+        ]
+    )
+
+
+def _help(command: str) -> str:
+    import importlib
+
+    from flannel_sdk.cli import COMMANDS
+
+    module = importlib.import_module(COMMANDS[command].module)
+    parser = argparse.ArgumentParser(
+        prog=f"flannel-sdk {command}",
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),
+    )
+    module.add_arguments(parser)
+    return parser.format_help().strip()
+
+
+def _store(name: str) -> Iterator[str]:
+    yield from ("", f"## `--store {name}`", "", "Each is also `--store-option NAME=VALUE`.", "")
+    yield "| name | flag | variable | kind | default | meaning |"
+    yield "|---|---|---|---|---|---|"
+    for option in find_store(name).options():
+        yield f"| {' | '.join(_cells(option))} |"
+
+
+def _cells(option: TypedOption) -> Iterator[str]:
+    yield f"`{option.name}`"
+    yield f"`--{option.flag}`" if option.flag else ""
+    yield f"`{option.variable}`" if option.variable else ""
+    yield _kind(option)
+    shown = "" if option.default in (None, "", ()) else str(option.default)
+    yield f"`{shown}`" if shown else ""
+    yield option.help.replace("|", "\\|")
+
+
+def _kind(option: TypedOption) -> str:
+    known = (name for kind, name in _TYPES.items() if option.kind is kind)
+    return "secret" if option.is_secret else next(known, "comma list")
+
+
+def on_page_markdown(markdown: str, page: "Page", config: "MkDocsConfig", files: "Files") -> str:
+    """Put the table of defects where a page asks for it."""
+    return markdown.replace("<!-- defects -->", defects_table())
+
+
+def defects_table() -> str:
+    """flannel's defects, what is so here, and how many tests show it."""
+    rows = ["| | in flannel | here | tests |", "|---|---|---|---|"]
+    tests = defect_tests()
+    for name, defect in read_defects().items():
+        here = defect.get("here") or f"Does not apply: {defect['apart']}."
+        shown = ", ".join(f"`{path}`" for path in sorted(tests.get(name, {})))
+        rows.append(f"| {name} | {defect['flannel']} | {here} | {shown} |")
+    return "\n".join(rows)
+
+
+def read_defects() -> dict[str, dict[str, str]]:
+    """The defects by their numbers, in order."""
+    found: dict[str, dict[str, str]] = tomllib.loads((DOCS / "defects.toml").read_text("utf-8"))
+    return found
+
+
+def defect_tests() -> dict[str, dict[str, list[str]]]:
+    """The tests that are named after each defect: their files, and the names in them."""
+    found: dict[str, dict[str, list[str]]] = {}
+    files = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("plugins/*/tests/**/test_*.py")]
+    for file in sorted(files):
+        for test, numbers in _NAMED.findall(file.read_text("utf-8")):
+            for number in re.findall(r"d(\d+)", numbers):
+                in_files = found.setdefault(f"D{number}", {})
+                in_files.setdefault(str(file.relative_to(ROOT)), []).append(test)
+    return found

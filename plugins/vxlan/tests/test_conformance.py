@@ -1,0 +1,15 @@
+"""vxlan holds what the backend kit asks for."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from flannel_sdk.testing import BackendConformance
+
+
+class TestVxlan(BackendConformance):
+    backend = "vxlan"
+
+
+class TestDirectRouting(BackendConformance):
+    backend = "vxlan"
+    options: ClassVar[Mapping[str, object]] = {"DirectRouting": True, "VNI": 7}
