@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_GATHER: Final = 0.02
+_GATHER: Final = 0.05
 """Seconds to wait after a notice: more of them may be on their way."""
 _LONGEST: Final = 0.8
 """Seconds that rules may be gone even where somebody takes them away again and again."""

@@ -11,7 +11,9 @@ from flannel_sdk.hostnet.firewall import nft_numbers as n
 from flannel_sdk.hostnet.firewall.flannel_chains import (
     FLANNEL_CHAINS,
     FORWARD_CHAIN,
+    Chains,
     ChainView,
+    FlannelChain,
 )
 from flannel_sdk.hostnet.firewall.iptables_programs import (
     IptablesPrograms,
@@ -101,7 +103,7 @@ class IptablesTables(ABC):
 
     @abstractmethod
     def _seems_right(self, rules: RuleSet) -> bool:
-        """Whether the tables are as ``rules`` want them; False also if that cannot be told."""
+        """Whether what ``_state`` has seen is as ``rules`` want it; False also if none can tell."""
 
     def close(self) -> None:  # noqa: B027  # only one variant opens something
         """Free what was opened."""
@@ -115,32 +117,25 @@ class NftVariant(IptablesTables):
     def __init__(self, family: Family, kernel: NftSocket) -> None:
         super().__init__(family)
         self._kernel = kernel
+        self._seen: dict[FlannelChain, Chains] = {}
 
     def drops_forwarded(self) -> bool:
         """Whether FORWARD drops what no rule accepts."""
-        wanted = (self.family, FORWARD_CHAIN.table, FORWARD_CHAIN.caller)
-        return any(
-            (chain.family, chain.table, chain.name) == wanted
-            and chain.kind == "filter"
-            and chain.policy == n.NF_DROP
-            for chain in self._kernel.chains()
-        )
+        found = self._kernel.chain(self.family, FORWARD_CHAIN.table, FORWARD_CHAIN.caller)
+        return found is not None and found.kind == "filter" and found.policy == n.NF_DROP
 
     def _state(self, rules: RuleSet) -> Hashable:
-        present = self._kernel.chains()
+        self._seen = {
+            chain: read_chains(self._kernel, self.family, chain) for chain in FLANNEL_CHAINS
+        }
         return tuple(
-            (name, tuple(seen))
-            for chain in FLANNEL_CHAINS
-            for name, seen in read_chains(self._kernel, present, self.family, chain).items()
+            (name, tuple(seen)) for chains in self._seen.values() for name, seen in chains.items()
         )
 
     def _seems_right(self, rules: RuleSet) -> bool:
-        present = self._kernel.chains()
         return not any(
-            ChainView.of(
-                chain, rules, self.family, read_chains(self._kernel, present, self.family, chain)
-            ).damage(rules.fully_random)
-            for chain in FLANNEL_CHAINS
+            ChainView.of(chain, rules, self.family, seen).damage(rules.fully_random)
+            for chain, seen in self._seen.items()
         )
 
 
