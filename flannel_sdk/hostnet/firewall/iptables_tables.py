@@ -152,6 +152,7 @@ class LegacyVariant(IptablesTables):
         self._looked = -math.inf
         self._sizes: Hashable = None
         self._prints: Hashable = None
+        self._searched: RuleSet | None = None
 
     def drops_forwarded(self) -> bool:
         """Whether FORWARD drops what no rule accepts."""
@@ -173,8 +174,11 @@ class LegacyVariant(IptablesTables):
             return False
         if self.has_flannel_chains():
             return False
-        # A flannel up to 0.11 made no chains: that takes the programs to see.
-        return not self._present() or find_programs(self.family, self.variant) is None
+        # A flannel up to 0.11 made no chains: that takes the programs to see, once.
+        if self._searched == rules or not self._present():
+            return True
+        self._searched = rules
+        return find_programs(self.family, self.variant) is None
 
     def has_flannel_chains(self) -> bool:
         """Whether a chain of flannel's is there, of whatever network."""
