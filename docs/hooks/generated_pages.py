@@ -1,14 +1,16 @@
 """Pages of the site that are made from the code: a hook of mkdocs."""
 
-import argparse
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
+from flannel_sdk.agent import AgentOptions
 from flannel_sdk.agent.installed_store import find_store
-from flannel_sdk.agent.typed_options import TypedOption
+from flannel_sdk.agent.typed_options import TypedOption, described
+from flannel_sdk.cli.log_options import LogOptions
+from flannel_sdk.model import IPAddress, Secret
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -19,7 +21,15 @@ DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 _NAMED = re.compile(r"def (test_((?:d\d+_)+)\w+)")
 _STORES = ("sqlite", "etcd", "kube", "memory")
-_TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "file"}
+_TYPES: dict[object, str] = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "file",
+    IPAddress: "address",
+    Secret: "secret",
+}
 
 
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
@@ -37,55 +47,52 @@ def options_page() -> str:
             "# Options",
             "",
             "Made from the options' own declarations. A flag takes one dash or two, and its value",
-            "after a blank or after `=`. What the command line leaves open is taken from the",
-            "variable.",
+            "after a blank or after `=`; a flag of yes or no takes its value after `=` only. What",
+            "the command line leaves open is taken from the variable. `flannel-sdk daemon --help`",
+            "says the same.",
             "",
-            "## `flannel-sdk daemon`",
+            "## The daemon",
             "",
-            "```text",
-            _help("daemon"),
-            "```",
+            *_table([*described(AgentOptions), *described(LogOptions)], with_names=False),
             *(line for store in _STORES for line in _store(store)),
             "",
         ]
     )
 
 
-def _help(command: str) -> str:
-    import importlib
-
-    from flannel_sdk.cli import COMMANDS
-
-    module = importlib.import_module(COMMANDS[command].module)
-    parser = argparse.ArgumentParser(
-        prog=f"flannel-sdk {command}",
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),
-    )
-    module.add_arguments(parser)
-    return parser.format_help().strip()
-
-
 def _store(name: str) -> Iterator[str]:
     yield from ("", f"## `--store {name}`", "", "Each is also `--store-option NAME=VALUE`.", "")
-    yield "| name | flag | variable | kind | default | meaning |"
-    yield "|---|---|---|---|---|---|"
-    for option in find_store(name).options():
-        yield f"| {' | '.join(_cells(option))} |"
+    yield from _table(find_store(name).options(), with_names=True)
+
+
+def _table(options: Iterable[TypedOption], *, with_names: bool) -> Iterator[str]:
+    heads = ["name"] * with_names + ["flag", "variable", "kind", "default", "meaning"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for option in options:
+        if with_names or option.flag:
+            cells = [*([f"`{option.name}`"] if with_names else []), *_cells(option)]
+            yield f"| {' | '.join(cells)} |"
 
 
 def _cells(option: TypedOption) -> Iterator[str]:
-    yield f"`{option.name}`"
-    yield f"`--{option.flag}`" if option.flag else ""
+    yield f"`--{option.flag} {option.metavar}`" if option.flag else ""
     yield f"`{option.variable}`" if option.variable else ""
     yield _kind(option)
-    shown = "" if option.default in (None, "", ()) else str(option.default)
-    yield f"`{shown}`" if shown else ""
-    yield option.help.replace("|", "\\|")
+    default = option.default
+    if isinstance(default, bool):
+        default = str(default).lower()
+    elif isinstance(default, float):
+        default = f"{default / option.unit:g}"
+    yield "" if default in (None, "", ()) else f"`{default}`"
+    yield option.help.replace("|", "\\|") + (" Repeatable." if option.repeated else "")
 
 
 def _kind(option: TypedOption) -> str:
+    if get_origin(option.kind) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(option.kind))
     known = (name for kind, name in _TYPES.items() if option.kind is kind)
-    return "secret" if option.is_secret else next(known, "comma list")
+    return next(known, "text" if option.repeated else "comma list")
 
 
 def on_page_markdown(markdown: str, page: "Page", config: "MkDocsConfig", files: "Files") -> str:

@@ -80,10 +80,38 @@ def host_gw() -> Drawing:
     return drawing
 
 
+def udp() -> Drawing:
+    """A packet between pods through the udp backend: by the kernel, or by the daemon."""
+    drawing = _two_nodes("The two paths of a packet with the udp backend")
+    pod_a = drawing.box(Box(30, 45, 100, 55), "pod", "10.5.1.7", kind="user")
+    tun_a = drawing.box(Box(230, 45, 160, 55), "flannel0", "route 10.5.0.0/16")
+    drawing.box(Box(30, 130, 150, 60), "userspace", "daemon's threads", kind="user")
+    bpf_a = drawing.box(Box(230, 130, 160, 60), "kernel", "eBPF adds IP, UDP")
+    eth_a = drawing.box(Box(230, 220, 160, 45), "eth0 192.0.2.1")
+    eth_b = drawing.box(Box(510, 220, 160, 45), "eth0 192.0.2.2")
+    bpf_b = drawing.box(Box(510, 130, 160, 60), "kernel", "eBPF checks, strips")
+    drawing.box(Box(725, 130, 150, 60), "userspace", "daemon's threads", kind="user")
+    tun_b = drawing.box(Box(510, 45, 160, 55), "flannel0")
+    pod_b = drawing.box(Box(770, 45, 100, 55), "pod", "10.5.2.9", kind="user")
+    drawing.arrow(pod_a.right(), tun_a.left())
+    drawing.arrow(tun_a.bottom(), bpf_a.top())
+    drawing.arrow((235, 100), (150, 130), back=True)
+    drawing.arrow((150, 190), (235, 225), back=True)
+    drawing.arrow(bpf_a.bottom(), eth_a.top())
+    drawing.arrow(eth_a.right(), eth_b.left(), "UDP 8285")
+    drawing.arrow(eth_b.top(), bpf_b.bottom())
+    drawing.arrow(bpf_b.top(), tun_b.bottom())
+    drawing.arrow((665, 225), (755, 190), back=True)
+    drawing.arrow((755, 130), (665, 100), back=True)
+    drawing.arrow(tun_b.right(), pod_b.left())
+    return drawing
+
+
 PICTURES: dict[str, Callable[[], Drawing]] = {
     "architecture.svg": architecture,
     "path-vxlan.svg": vxlan,
     "path-host-gw.svg": host_gw,
+    "path-udp.svg": udp,
 }
 
 

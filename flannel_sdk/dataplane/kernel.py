@@ -63,6 +63,7 @@ class LinuxKernel:
             await self.unsubscribe()
             await self._thread.aclose()
         finally:
+            await self.unsubscribe()  # a subscription that was cancelled may have opened it since
             if self._requests is not None:
                 self._requests.close()
                 self._requests = None
@@ -272,7 +273,9 @@ class LinuxKernel:
         """Call ``handler`` in the event loop with what others change from now on."""
 
         def work() -> Monitor:
-            return Monitor(self._socket().port, buffer_size=self._notice_buffer)
+            # Kept from the start: a cancelled call would lose it.
+            self._monitor = Monitor(self._socket().port, buffer_size=self._notice_buffer)
+            return self._monitor
 
         await self.unsubscribe()
         monitor = await self._call("listen for changes", work)
@@ -283,13 +286,14 @@ class LinuxKernel:
                 handler(notices)
 
         loop = asyncio.get_running_loop()
-        self._monitor, self._monitor_loop = monitor, loop
+        self._monitor_loop = loop
         loop.add_reader(monitor.socket.fileno(), ready)
 
     async def unsubscribe(self) -> None:
         """End what ``subscribe`` began; idempotent."""
-        if self._monitor is not None and self._monitor_loop is not None:
-            self._monitor_loop.remove_reader(self._monitor.socket.fileno())
+        if self._monitor is not None:
+            if self._monitor_loop is not None:
+                self._monitor_loop.remove_reader(self._monitor.socket.fileno())
             self._monitor.close()
         self._monitor = self._monitor_loop = None
 

@@ -36,7 +36,19 @@ async def open_kernel(netns: str | None, ownership: Ownership) -> AsyncIterator[
 
 
 async def _hold_in(netns: str | None, ownership: Ownership) -> ExitStack:
-    return await asyncio.to_thread(run_in_netns, netns, lambda: _hold(ownership))
+    """As ``_hold``, in a thread; what it still gets after a cancel is freed again."""
+    loop = asyncio.get_running_loop()
+    holding = loop.run_in_executor(None, run_in_netns, netns, lambda: _hold(ownership))
+    try:
+        return await asyncio.shield(holding)
+    except asyncio.CancelledError:
+        holding.add_done_callback(_free)
+        raise
+
+
+def _free(holding: "asyncio.Future[ExitStack]") -> None:
+    if not holding.cancelled() and holding.exception() is None:
+        holding.result().close()
 
 
 def _hold(ownership: Ownership) -> ExitStack:

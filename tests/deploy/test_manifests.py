@@ -1,10 +1,14 @@
 """The manifests hold what Kubernetes knows, and what our own programs take."""
 
+import argparse
 import json
 from typing import cast
 
 import pytest
 
+from flannel_sdk.agent import AgentOptions
+from flannel_sdk.cli import daemon
+from flannel_sdk.cli.option_arguments import told_options
 from flannel_sdk.model import NetworkConfig
 from plugins.kube.tests.apiserver import ROLE, ApiServer
 from plugins.kube.tests.conftest import (
@@ -67,6 +71,13 @@ def test_the_network_configuration_is_one() -> None:
     assert NetworkConfig.parse(str(data["net-conf.json"])).backend_type == "vxlan"
 
 
+def daemon_options(words: list[str]) -> AgentOptions:
+    """What the daemon makes of its command line, without an environment."""
+    parser = argparse.ArgumentParser()
+    daemon.add_arguments(parser)
+    return told_options(AgentOptions, parser.parse_args(words), {})
+
+
 def test_the_daemons_probes_are_asked_where_it_listens() -> None:
     spec = part(of_kind("DaemonSet"), "spec", "template", "spec")
     (container,) = cast("list[Document]", spec["containers"])
@@ -74,5 +85,8 @@ def test_the_daemons_probes_are_asked_where_it_listens() -> None:
     port = int(flag.partition("=")[2])
     for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         assert part(container, probe, "httpGet") == {"path": path, "port": port}
+    options = daemon_options(cast("list[str]", container["args"]))
+    assert options.health.port == port
+    assert options.firewall.ip_masq
     annotations = part(of_kind("DaemonSet"), "spec", "template", "metadata", "annotations")
     assert annotations["prometheus.io/port"] == str(port)

@@ -12,17 +12,22 @@ from flannel_sdk.model import Family
 from flannel_sdk.model.options import parse_backend_option
 from flannel_sdk.testing.backend_kit.ending import Ending
 from flannel_sdk.testing.backend_kit.faults import Faults
+from flannel_sdk.testing.backend_kit.kernel_bench import KernelBench, kernel_bench
 from flannel_sdk.testing.backend_kit.loading import Loading
 from flannel_sdk.testing.backend_kit.memory_bench import MemoryBench, memory_bench
+from flannel_sdk.testing.backend_kit.real_kernel import RealKernel
 from flannel_sdk.testing.backend_kit.registering import Registering
 from flannel_sdk.testing.backend_kit.subject import BackendSubject
+from flannel_sdk.testing.backend_kit.two_nodes import TwoNodes
 from flannel_sdk.testing.backend_kit.updates import Updates
 from flannel_sdk.testing.kit.requirements import Requirement
 from flannel_sdk.testing.kit.running import play
 from flannel_sdk.testing.patient_time import PatientLoop
 
 
-class BackendConformance(Loading, Registering, Updates, Faults, Ending, kit="backend"):
+class BackendConformance(
+    Loading, Registering, Updates, Faults, Ending, RealKernel, TwoNodes, kit="backend"
+):
     """The backend kit. Name the backend in a subclass and pytest judges it:
 
     ::
@@ -95,6 +100,12 @@ class BackendConformance(Loading, Registering, Updates, Faults, Ending, kit="bac
     def memory(self, subject: BackendSubject) -> Iterator[MemoryBench]:
         """The bench of level 1."""
         with memory_bench(subject) as bench:
+            yield bench
+
+    @pytest.fixture
+    def site(self, subject: BackendSubject) -> Iterator[KernelBench]:
+        """The bench of levels 2 and 3."""
+        with kernel_bench(subject) as bench:
             yield bench
 
     def play(self, requirement: Requirement, work: Coroutine[object, object, None]) -> None:

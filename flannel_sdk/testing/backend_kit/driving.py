@@ -24,6 +24,7 @@ class Running:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.feed = ScriptedFeed()
+        self._stopped = False
         self.task = asyncio.create_task(network.run(self.feed))
 
     async def full(self, peers: Sequence[Lease] = ()) -> None:
@@ -51,7 +52,7 @@ class Running:
 
     def check(self) -> None:
         """Raise if ``run`` has ended: Ended if it may be run again, Broken otherwise."""
-        if not self.task.done():
+        if self._stopped or not self.task.done():
             return
         if self.task.cancelled():
             raise Broken("run was cancelled from within")
@@ -67,6 +68,7 @@ class Running:
     async def stop(self) -> None:
         """Cancel it; Broken unless it ends as cancelled, in a second."""
         if not self.task.done():
+            self._stopped = True
             self.task.cancel()
             await end_of(self.task, "run")
 

@@ -39,14 +39,10 @@ class Faults(Conformance):
             node = memory.node()
             async with memory.serving(node, stack, [a]) as run:
                 await run.full([a, bad, b])
-                await self._keeps(node, wanted, f"beside a peer with {what}")
+                _keeps(node, wanted, f"beside a peer with {what}")
                 await run.change([bad], [])
                 await run.change([], [bad.subnets])
-                await self._keeps(node, wanted, f"after a peer with {what} went")
-
-    async def _keeps(self, node: FakeNode, wanted: State, when: str) -> None:
-        have = state_of(node.kernel)
-        held(wanted <= have, f"{when}: {difference(have & wanted, wanted)}")
+                _keeps(node, wanted, f"after a peer with {what} went")
 
     @requirement(
         "B120",
@@ -144,12 +140,8 @@ class Faults(Conformance):
             async with memory.serving(node, stack, peers) as run:
                 await run.full([a])
                 await asyncio.sleep(120)
-                self._still(node, foreign, "while it runs")
-            self._still(node, foreign, "after it stopped")
-
-    def _still(self, node: FakeNode, foreign: State, when: str) -> None:
-        have = state_of(node.kernel)
-        held(foreign <= have, f"{when}: {difference(have & foreign, foreign)}")
+                _keeps(node, foreign, "while it runs")
+            _keeps(node, foreign, "after it stopped")
 
     @requirement(
         "B123",
@@ -190,6 +182,11 @@ class Faults(Conformance):
             for what, steal in list(_thefts(node.kernel)):
                 steal()
                 await eventually_holds(node, wanted, f"after the theft of {what}", run)
+
+
+def _keeps(node: FakeNode, wanted: State, when: str) -> None:
+    have = state_of(node.kernel)
+    held(wanted <= have, f"{when}: {difference(have & wanted, wanted)}")
 
 
 class _OneFault:

@@ -92,12 +92,16 @@ def _fail(sentence: str) -> None:
 
 
 def _tests(cls: type) -> dict[str, Callable[..., None]]:
+    """The tests of a whole kit; TypeError where one hides another, or two have one id."""
     found: dict[str, tuple[str, Callable[..., None]]] = {}
-    for name, member in inspect.getmembers_static(cls):
-        stated = requirement_of(member)
-        if stated is not None and callable(member):
-            if stated.id in {other for other, _ in found.values()}:
-                raise TypeError(f"two tests in {cls.__name__} are for {stated.id}")
+    for part in cls.__mro__:
+        for name, member in vars(part).items():
+            stated = requirement_of(member)
+            if stated is None or not callable(member):
+                continue
+            ids = {known for known, _ in found.values()}
+            if name in found or stated.id in ids:
+                raise TypeError(f"{part.__name__}.{name} for {stated.id} is there twice")
             found[name] = (stated.id, member)
     return {name: test for name, (_, test) in sorted(found.items(), key=lambda one: one[1][0])}
 
