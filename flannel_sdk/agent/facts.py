@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from flannel_sdk.model import UNKNOWN_EXPIRY, ExternalInterface, Lease
+from flannel_sdk.model import UNKNOWN_EXPIRY, ExternalInterface, Lease, NetworkConfig
+from flannel_sdk.redaction import redacted
 
 
 def lease_facts(lease: Lease) -> Mapping[str, object]:
@@ -25,4 +26,14 @@ def interface_facts(interface: ExternalInterface | None) -> Mapping[str, object]
         "name": interface.name,
         "mtu": interface.mtu,
         "public_ips": [str(address) for _, address in interface.public_ips.items_by_family()],
+    }
+
+
+def config_facts(config: NetworkConfig) -> Mapping[str, object]:
+    """The network's configuration as it is applied, without what looks like a secret."""
+    return {
+        "pools": [str(pool.network) for _, pool in config.pools.items_by_family()],
+        "subnet_lengths": [pool.subnet_length for _, pool in config.pools.items_by_family()],
+        "backend": config.backend_type,
+        "backend_options": redacted(config.backend_options.values),
     }
