@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from flannel_sdk.agent.config_follower import ConfigFollower
 from flannel_sdk.agent.facts import config_facts, interface_facts, lease_facts
+from flannel_sdk.agent.host_rules import former_addresses, make_firewall, rule_addresses
 from flannel_sdk.agent.node_record import asked_interface, holder_names, tell_ready
 from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.backoff import Trouble, retry
@@ -18,6 +19,7 @@ from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.engine.store_meter import StoreMeter
 from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
 from flannel_sdk.hostnet.external_interface import find_external_interface
+from flannel_sdk.hostnet.firewall import Firewall
 from flannel_sdk.hostnet.interface_request import InterfaceRequest
 from flannel_sdk.hostnet.subnet_file import (
     read_previous_subnets,
@@ -80,6 +82,7 @@ class NodeAgent:
         self._network: Network | None = None
         self._predecessors: list[Network] = []
         """Registered with configurations that are applied no more, and not yet cleared away."""
+        self._firewall: Firewall | None = None
         self._failures = 0
         self._serving = False
         """Whether ``feed`` is fed: not while a network is registered again."""
@@ -145,10 +148,13 @@ class NodeAgent:
             meter=self._meter,
         )
         follower = self._follower = ConfigFollower(store, config)
+        options = self._options
+        firewall = self._firewall = make_firewall(options.firewall, config, options.netns)
         network = await self._register(backend, config, keeper)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keeper.run(), name="lease keeper")
             tasks.create_task(follower.run(), name="configuration watch")
+            tasks.create_task(firewall.run(), name="firewall rules")
             while True:
                 served = follower.applied
                 await self._serve_network(network, follower, keeper)
@@ -218,8 +224,14 @@ class NodeAgent:
             return network
 
     async def _publish(self, network: Network, config: NetworkConfig) -> None:
-        """Write subnet.env, as soon as that can be done; then the network counts as registered."""
+        """Set the firewall rules and write subnet.env; then the network counts as registered.
+
+        Pods start once there is a subnet.env, and find the rules there.
+        """
         path = self._options.subnet_file
+        if self._firewall is not None:
+            former = await asyncio.to_thread(former_addresses, path)
+            await self._firewall.apply(rule_addresses(config, network.lease), former)
         if path is not None:
             masquerade = self._options.firewall.ip_masq
             text = render_subnet_file(config, network.lease, network.mtu, ip_masq=masquerade)
@@ -331,6 +343,7 @@ class NodeAgent:
             "mtu": network.mtu if network else None,
             "feed": feed.status() if feed else None,
             "keeper": keeper.status() if keeper else None,
+            "firewall": self._firewall.status() if self._firewall else None,
             "dataplane": plane.status() if isinstance(plane, SupportsStatus) else None,
             "restarts": self._failures,
             "store_contact": self._meter.status(),

@@ -55,6 +55,9 @@ COMMANDS = {
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
     ),
+    "cleanup": Command(
+        "flannel_sdk.cli.cleanup", "remove the firewall rules that daemons left on this host"
+    ),
     "new-backend": Command(
         "flannel_sdk.cli.new_plugin", "a backend of your own: a distribution to start from"
     ),
