@@ -82,6 +82,8 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
         rows.append(("configuration refused", problem))
     if interface:
         rows.append(("underlay", f"{interface['name']} ({_joined(interface['public_ips'])})"))
+        if problem := interface.get("problem"):
+            rows.append(("underlay's problem", problem))
     if lease:
         rows.append(("subnets", _joined(lease["subnets"])))
         rows.append(("lease ends", _lease_end(lease)))
