@@ -40,12 +40,12 @@ class Lowering:
         """Rows of those routes whose device exists."""
         rows: list[RouteRow] = []
         indexes = self.indexes
-        for (address, length), device, gateway, onlink in routes:
+        for (address, length), device, gateway, onlink, wanted in routes:
             index = indexes.get(device)
             if index is not None:
-                metric = (
-                    metric_of(address, length) if gateway is not None and len(address) == 4 else 0
-                )
+                metric = wanted
+                if not wanted and gateway is not None and len(address) == 4:
+                    metric = metric_of(address, length)
                 rows.append(((address, length, metric), Via(index, gateway, onlink)))
         return rows
 

@@ -19,6 +19,8 @@ def metric_of(address: bytes, length: int) -> int:
 
 def route_metric(route: Route) -> int:
     """The metric that a route is written with; 0 for the family's default."""
-    destination, _, gateway, _ = route
+    destination, _, gateway, _, metric = route
     address, length = destination
-    return metric_of(address, length) if gateway is not None and len(address) == 4 else 0
+    if metric or gateway is None or len(address) != 4:
+        return metric
+    return metric_of(address, length)
