@@ -205,7 +205,7 @@ async def test_an_address_that_a_narrower_route_takes_elsewhere(lab: Lab) -> Non
         await ip_batch([f"route del {base}/32 dev eth0"], netns=lab.names.node(1))
     ((layer, problem, fix),) = found.errors()
     assert layer == "kernel"
-    assert "sends it by eth0" in problem
+    assert "sends to it by eth0" in problem
     assert "narrower route" in fix
 
 
