@@ -62,7 +62,7 @@ def _of_leases(status: Status) -> Iterator[Metric]:
             ("backend",): sum(counts(status, "dataplane", "peers", "refused").values()),
         }
         text_ = "Leases of others that are not served, by who refuses them."
-        yield _labelled(GaugeMetricFamily, "refused_leases", text_, ["by"], refused.items())
+        yield _labelled(GaugeMetricFamily, "refused_leases", text_, ["refused_by"], refused.items())
         malformed = number(feed, "malformed")
         yield from _gauge("malformed_entries", "Entries that cannot be read.", malformed)
     keeper = part(status, "keeper")
