@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flannel_sdk.testing.backend_kit import BackendConformance
+    from flannel_sdk.testing.store_kit import SubnetManagerConformance
 
-__all__ = ["BackendConformance"]
+__all__ = ["BackendConformance", "SubnetManagerConformance"]
 
-_PLACES = {"BackendConformance": "flannel_sdk.testing.backend_kit"}
+_PLACES = {
+    "BackendConformance": "flannel_sdk.testing.backend_kit",
+    "SubnetManagerConformance": "flannel_sdk.testing.store_kit",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -78,10 +78,8 @@ class Subject:
         for stated, outcome in self.rows():
             if outcome.status == "left out":
                 ids.setdefault(outcome.reason, []).append(stated.id)
-        return [
-            f"left out: {found[0]}" + (f" to {found[-1]}" if len(found) > 1 else "") + f": {reason}"
-            for reason, found in ids.items()
-        ]
+        every = [stated.id for stated, _ in self.rows()]
+        return [f"left out: {_range(found, every)}: {reason}" for reason, found in ids.items()]
 
 
 def kit_class(name: str) -> "Kit":
@@ -161,6 +159,14 @@ def _reason(report: "pytest.TestReport") -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     message = str(getattr(crash, "message", None) or report.longreprtext)
     return " ".join(message.removeprefix("Failed: ").split())
+
+
+def _range(ids: list[str], every: list[str]) -> str:
+    """``B201 to B209`` where none of ``every`` in between is missing."""
+    start = every.index(ids[0])
+    if len(ids) > 2 and every[start : start + len(ids)] == ids:
+        return f"{ids[0]} to {ids[-1]}"
+    return _listed(ids)
 
 
 def _listed(ids: Iterable[str]) -> str:

@@ -1,0 +1,114 @@
+"""The store that is judged: its plugin, and a harness for one that is installed."""
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flannel_sdk.agent.installed_store import InstalledStore
+from flannel_sdk.engine.discovery import load_store_plugin
+from flannel_sdk.errors import PluginError
+from flannel_sdk.interfaces import SubnetManager, SubnetManagerPlugin, SupportsConfigWrite
+from flannel_sdk.testing.kit.verdicts import leave_out
+from flannel_sdk.testing.store_kit.harness import OpenHarness, StoreHarness
+
+_SECONDS = "ttl"
+"""The option by which an installed store's leases are made short, where it has it."""
+
+
+@dataclass(frozen=True)
+class StoreSubject:
+    """A store and the options that it is opened with."""
+
+    name: str
+    """Its entry point."""
+    given: SubnetManagerPlugin[object] | None = None
+    """The plugin itself; None: the one that is installed under ``name``."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """As ``--store-option`` takes them. ``{folder}`` in a value is an empty folder, ``{unique}`` a
+    word that nothing else has."""
+
+    def load(self) -> SubnetManagerPlugin[object]:
+        """The plugin; PluginError if it cannot be used."""
+        return self.given if self.given is not None else load_store_plugin(self.name)
+
+    @property
+    def plugin(self) -> SubnetManagerPlugin[object]:
+        """The plugin; ends the test where it does not load, for one requirement is about that."""
+        try:
+            return self.load()
+        except PluginError:
+            leave_out("the store does not load: see S001")
+
+    @property
+    def installed(self) -> InstalledStore:
+        """The plugin with its options."""
+        return InstalledStore(self.name, self.plugin)
+
+
+class InstalledHarness:
+    """A store that needs nothing but its options."""
+
+    def __init__(self, store: InstalledStore, options: Mapping[str, str]) -> None:
+        self._store = store
+        self._options = options
+
+    async def open(self, node: int = 1) -> SubnetManager:
+        """See StoreHarness."""
+        return self._store.open(self._options)
+
+    async def configure(self, document: str) -> None:
+        """See StoreHarness."""
+        manager = await self.open()
+        try:
+            if not isinstance(manager, SupportsConfigWrite):
+                leave_out(
+                    f"{self._store.name} takes no configuration (SupportsConfigWrite): override"
+                    " the fixture open_harness in a subclass of SubnetManagerConformance"
+                )
+            await manager.put_network_config(document)
+        finally:
+            await manager.aclose()
+
+    async def check_empty(self) -> None:
+        """End the test where the store holds leases already."""
+        manager = await self.open()
+        try:
+            async with aclosing(manager.watch_leases()) as items:
+                async for item in items:
+                    if getattr(item, "leases", ()):
+                        leave_out(
+                            f"{self._store.name} holds leases already: give it a place of its own"
+                            " for each test, with {folder} or {unique} in an option's value"
+                        )
+                    return
+        finally:
+            await manager.aclose()
+
+
+class ExpiringHarness(InstalledHarness):
+    """One with an option for the leases' time."""
+
+    async def open_short(self, node: int, seconds: float) -> SubnetManager:
+        """See CanExpire."""
+        return self._store.open({**self._options, _SECONDS: f"{seconds:g}"})
+
+
+def installed_harness(subject: StoreSubject, folder: Path) -> OpenHarness:
+    """Opens a store as its options say."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[StoreHarness]:
+        options = {key: _filled(text, folder) for key, text in subject.options.items()}
+        store = subject.installed
+        expires = any(option.name == _SECONDS for option in store.options())
+        harness = (ExpiringHarness if expires else InstalledHarness)(store, options)
+        await harness.check_empty()
+        yield harness
+
+    return opened
+
+
+def _filled(text: str, folder: Path) -> str:
+    return text.replace("{folder}", str(folder)).replace("{unique}", uuid.uuid4().hex)
