@@ -54,6 +54,9 @@ COMMANDS = {
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
     ),
+    "conformance": Command(
+        "flannel_sdk.cli.conformance", "judge a backend or a store: what of its contract it holds"
+    ),
     "new-backend": Command(
         "flannel_sdk.cli.new_plugin", "a backend of your own: a distribution to start from"
     ),
