@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check bench docs kube-apiserver clean need-ip need-etcd need-cni
+.PHONY: help venv demo test test-quick check bench bench-udp docs kube-apiserver clean need-ip need-etcd need-cni need-systemd
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -31,8 +31,9 @@ venv: $(VENV)/.installed ## make .venv with flannel-sdk and its plugins from thi
 demo: $(VENV)/.installed need-ip $(if $(filter etcd,$(STORE)),need-etcd) ## a lab of NODES nodes with BACKEND and STORE: ping all pairs, break a device, see it heal
 	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)$(if $(DATAPATH), --backend-option Datapath=$(DATAPATH))$(if $(filter-out sqlite,$(STORE)), --store $(STORE))
 
-test: $(VENV)/.installed-test need-ip need-etcd need-cni ## all tests (run as root for all); skipped ones say why
+test: $(VENV)/.installed-test need-ip need-etcd need-cni need-systemd ## all tests (run as root for all); skipped ones say why
 	@sh .ci/etcd.sh debian $(BIN)/python || true
+	@sh .ci/firewall.sh
 	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(VENV)/.installed-test ## the tests that need no root, no etcd server and no time
@@ -43,6 +44,9 @@ check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the impor
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-udp: $(VENV)/.installed-test need-ip $(if $(FLANNELD),need-etcd) ## what packets cost: veth, vxlan, udp in kernel and userspace, FLANNELD's (root)
+	$(BIN)/python -m benchmarks.udp $(ARGS)
 
 bench: $(VENV)/.installed-test need-ip need-etcd ## measure convergence with up to 50,000 peers against the kernel's own floor (root)
 	$(BIN)/python benchmarks/run.py $(ARGS)
@@ -90,3 +94,6 @@ need-etcd: $(VENV)/.installed
 
 need-cni:
 	@test -x /usr/lib/cni/bridge || sh .ci/need.sh containernetworking-plugins "there are no CNI plugins" || true
+
+need-systemd:
+	@command -v systemd-analyze >/dev/null || sh .ci/need.sh systemd "there is no systemd-analyze" || true

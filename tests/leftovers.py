@@ -50,19 +50,19 @@ class Possessions(NamedTuple):
 
 def _descriptors() -> dict[str, str]:
     found = {}
-    for entry in Path("/proc/self/fd").iterdir():
+    for number in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):
-            target = os.readlink(entry)
+            target = os.readlink(f"/proc/self/fd/{number}")
             if not target.startswith(_NOBODYS):
-                found[entry.name] = target
+                found[number] = target
     return found
 
 
 def _children() -> set[str]:
     found: set[str] = set()
-    for task in Path("/proc/self/task").iterdir():
+    for task in os.listdir("/proc/self/task"):
         with suppress(FileNotFoundError):
-            found.update((task / "children").read_text().split())
+            found.update(Path(f"/proc/self/task/{task}/children").read_text().split())
     return found
 
 

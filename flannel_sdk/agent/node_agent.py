@@ -3,22 +3,23 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import TypeVar
 
 from flannel_sdk.agent.config_follower import ConfigFollower
 from flannel_sdk.agent.facts import interface_facts, lease_facts
+from flannel_sdk.agent.host_rules import former_addresses, make_firewall, rule_addresses
 from flannel_sdk.agent.node_record import asked_interface, holder_names, tell_ready
 from flannel_sdk.agent.options import AgentOptions
+from flannel_sdk.agent.underlay import BackendManagerFactory, Underlay
 from flannel_sdk.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.engine.store_meter import StoreMeter
 from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
-from flannel_sdk.hostnet.external_interface import find_external_interface
-from flannel_sdk.hostnet.interface_request import InterfaceRequest
+from flannel_sdk.hostnet.firewall import Firewall
 from flannel_sdk.hostnet.subnet_file import (
     read_previous_subnets,
     render_subnet_file,
@@ -26,8 +27,6 @@ from flannel_sdk.hostnet.subnet_file import (
 )
 from flannel_sdk.interfaces import (
     Backend,
-    BackendContext,
-    BackendManager,
     Network,
     PlannedChange,
     SubnetManager,
@@ -35,7 +34,7 @@ from flannel_sdk.interfaces import (
     SupportsRetire,
     SupportsStatus,
 )
-from flannel_sdk.model import ExternalInterface, NetworkConfig, Subnets
+from flannel_sdk.model import NetworkConfig, Subnets
 from flannel_sdk.task_groups import single_error
 
 T = TypeVar("T")
@@ -47,14 +46,14 @@ RAN_WELL_SECONDS = 60.0
 _PUBLISH_SECONDS = 1.0
 """The data plane waits no longer for a subnet.env that cannot be written."""
 
-BackendManagerFactory = Callable[[BackendContext], BackendManager]
-
 
 class NodeAgent:
     """Joins this node to the network that a store describes, and keeps it joined.
 
     Where the store tells of changes, the network's configuration is followed: what leaves us our
-    subnet is applied live, anything else is logged and in ``status`` under ``config``.
+    subnet is applied live, anything else is logged and in ``status`` under ``config``. So is the
+    underlay interface: with other addresses, another MTU or another interface the network is
+    registered again, under the same lease.
     It reads no environment, handles no signal, exits no process and keeps no global: several
     agents run in one event loop, each with a store, a subnet file and a status socket of its own.
     """
@@ -74,12 +73,13 @@ class NodeAgent:
         self._registered = asyncio.Event()
         self._converged = asyncio.Event()
         self._follower: ConfigFollower | None = None
-        self._interface: ExternalInterface | None = None
+        self._underlay: Underlay | None = None
         self._keeper: LeaseKeeper | None = None
         self._feed: LeaseFeed | None = None
         self._network: Network | None = None
         self._predecessors: list[Network] = []
         """Registered with configurations that are applied no more, and not yet cleared away."""
+        self._firewall: Firewall | None = None
         self._failures = 0
         self._serving = False
         """Whether ``feed`` is fed: not while a network is registered again."""
@@ -129,10 +129,10 @@ class NodeAgent:
             lambda: self._meter.measured("get_network_config", store.get_network_config()),
         )
         wanted = await asked_interface(store, self._options.interface)
-        interface = self._interface = await retry(
-            "choosing the underlay interface", lambda: self._find_interface(config, wanted)
-        )
-        backend = await self._make_manager(interface).get_backend(config.backend_type)
+        underlay = Underlay(wanted, config, self._options.netns, self._backends)
+        await underlay.find()
+        self._underlay = underlay
+        backend = await underlay.backend(underlay.applied, config.backend_type)
         keeper = self._keeper = LeaseKeeper(
             store,
             renew_margin=self._options.renew_margin,
@@ -140,43 +140,21 @@ class NodeAgent:
             meter=self._meter,
         )
         follower = self._follower = ConfigFollower(store, config)
+        options = self._options
+        firewall = self._firewall = make_firewall(options.firewall, config, options.netns)
         network = await self._register(backend, config, keeper)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keeper.run(), name="lease keeper")
             tasks.create_task(follower.run(), name="configuration watch")
+            tasks.create_task(underlay.run(), name="interface watch")
+            tasks.create_task(firewall.run(), name="firewall rules")
             while True:
                 served = follower.applied
-                await self._serve_network(network, follower, keeper)
+                await self._serve_network(network, follower, keeper, underlay)
                 self._serving = False
-                before, network = network, await self._register_newest(backend, follower, keeper)
+                before, network = network, await self._register_newest(follower, keeper, underlay)
                 if follower.applied != served:
                     self._predecessors.append(before)
-
-    async def _find_interface(
-        self, config: NetworkConfig, wanted: InterfaceRequest
-    ) -> ExternalInterface:
-        interface = await asyncio.to_thread(
-            find_external_interface, wanted, config.pools.families, self._options.netns
-        )
-        for family, pool in config.pools.items_by_family():
-            address = interface.addresses.get(family)
-            if address is not None and pool.network.covers(address):
-                _log.warning(
-                    "the network %s covers %s's own address %s: peers become unreachable once a "
-                    "node leases the subnet around it; choose a Network apart from the underlay",
-                    pool.network,
-                    interface.name,
-                    address,
-                )
-        return interface
-
-    def _make_manager(self, interface: ExternalInterface) -> BackendManager:
-        context = BackendContext(interface, self._options.netns)
-        if self._backends is not None:
-            return self._backends(context)
-        from flannel_sdk.engine.backend_manager import InstalledBackends
-
-        return InstalledBackends(context)
 
     def _previous_subnets(self) -> Subnets | None:
         path = self._options.subnet_file
@@ -192,29 +170,43 @@ class NodeAgent:
         return network
 
     async def _register_newest(
-        self, backend: Backend, follower: ConfigFollower, keeper: LeaseKeeper
+        self, follower: ConfigFollower, keeper: LeaseKeeper, underlay: Underlay
     ) -> Network:
-        """Register with the newest configuration that can be applied, however often it changes."""
+        """Register with the newest configuration and interface, however often they change."""
         while True:
-            config = follower.choose(keeper.lease)
+            config, interface = follower.choose(keeper.lease), underlay.choose()
             try:
+                backend = await underlay.backend(interface, config.backend_type)
                 network = await _unless(
-                    follower.wait_chosen(keeper.lease, other_than=config),
+                    _either(
+                        follower.wait_chosen(keeper.lease, other_than=config),
+                        underlay.wait_chosen(other_than=interface),
+                    ),
                     self._register(backend, config, keeper),
                 )
             except PermanentError as error:
-                if config == follower.applied:
+                if interface != underlay.applied:
+                    underlay.refuse(interface, error)
+                elif config != follower.applied:
+                    follower.refuse(config, error)
+                else:
                     raise
-                follower.refuse(config, error)
                 continue
             if network is None:
                 continue
             follower.apply(config)
+            underlay.apply(interface)
             return network
 
     async def _publish(self, network: Network, config: NetworkConfig) -> None:
-        """Write subnet.env, as soon as that can be done; then the network counts as registered."""
+        """Set the firewall rules and write subnet.env; then the network counts as registered.
+
+        Pods start once there is a subnet.env, and find the rules there.
+        """
         path = self._options.subnet_file
+        if self._firewall is not None:
+            former = await asyncio.to_thread(former_addresses, path)
+            await self._firewall.apply(rule_addresses(config, network.lease), former)
         if path is not None:
             masquerade = self._options.firewall.ip_masq
             text = render_subnet_file(config, network.lease, network.mtu, ip_masq=masquerade)
@@ -222,11 +214,12 @@ class NodeAgent:
         self._registered.set()
 
     async def _serve_network(
-        self, network: Network, follower: ConfigFollower, keeper: LeaseKeeper
+        self, network: Network, follower: ConfigFollower, keeper: LeaseKeeper, underlay: Underlay
     ) -> None:
         """Run ``network`` until it has to be registered again.
 
-        That is when the lease has other subnets, and when another configuration can be applied.
+        That is when the lease has other subnets, when another configuration can be applied, and
+        when the underlay is another one.
         """
         config = follower.applied
         feed = self._feed = LeaseFeed(config, network.lease, holder_names(self._store))
@@ -240,9 +233,10 @@ class NodeAgent:
             converging = tasks.create_task(
                 self._note_convergence(feed, network, follower), name="convergence"
             )
-            await _unless(
+            await _either(
                 follower.wait_chosen(keeper.lease, other_than=config),
                 keeper.subnets_changed(network.lease.subnets),
+                underlay.wait_chosen(other_than=underlay.applied),
             )
             for task in (watching, running, publishing, converging):
                 task.cancel()
@@ -321,11 +315,12 @@ class NodeAgent:
             "store": self._store.name,
             "backend": follower.applied.backend_type if follower else None,
             "config": follower.status() if follower else None,
-            "interface": interface_facts(self._interface),
+            "interface": interface_facts(self._underlay),
             "lease": lease_facts(network.lease) if network else None,
             "mtu": network.mtu if network else None,
             "feed": feed.status() if feed else None,
             "keeper": keeper.status() if keeper else None,
+            "firewall": self._firewall.status() if self._firewall else None,
             "dataplane": plane.status() if isinstance(plane, SupportsStatus) else None,
             "restarts": self._failures,
             "store_contact": self._meter.status(),
@@ -354,6 +349,19 @@ async def _unless(otherwise: Awaitable[object], work: Awaitable[T]) -> T | None:
         working.cancel()
         waiting.cancel()
         await asyncio.wait([working, waiting])
+
+
+async def _either(*awaited: Awaitable[object]) -> None:
+    """Return when one of them has ended; the others are cancelled."""
+    waiting = [asyncio.ensure_future(one) for one in awaited]
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for ended in done:
+            ended.result()
+    finally:
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
 
 
 async def _write(path: Path, text: str) -> None:

@@ -57,6 +57,9 @@ COMMANDS = {
     "conformance": Command(
         "flannel_sdk.cli.conformance", "judge a backend or a store: what of its contract it holds"
     ),
+    "cleanup": Command(
+        "flannel_sdk.cli.cleanup", "remove the firewall rules that daemons left on this host"
+    ),
     "new-backend": Command(
         "flannel_sdk.cli.new_plugin", "a backend of your own: a distribution to start from"
     ),

@@ -82,6 +82,8 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
         rows.append(("configuration refused", problem))
     if interface:
         rows.append(("underlay", f"{interface['name']} ({_joined(interface['public_ips'])})"))
+        if problem := interface.get("problem"):
+            rows.append(("underlay's problem", problem))
     if lease:
         rows.append(("subnets", _joined(lease["subnets"])))
         rows.append(("lease ends", _lease_end(lease)))
@@ -92,6 +94,8 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
         rows.append(("peers", feed["peers"]))
         rows.append(("entries refused", _counted(_facts(feed, "refused"))))
         rows.append(("entries malformed", feed["malformed"]))
+    if firewall := _facts(answer, "firewall"):
+        rows += _firewall_rows(firewall)
     if plane:
         failed = _facts(plane, "failed")
         refused = _facts(_facts(plane, "peers"), "refused")
@@ -99,6 +103,18 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
         rows.append(("kernel objects", _counted(_facts(plane, "desired"))))
         rows.append(("failed in the kernel", _counted(_facts(failed, "reasons")) or 0))
         rows.append(("repaired in the kernel", _counted(_facts(plane, "repaired")) or 0))
+    return rows
+
+
+def _firewall_rows(firewall: Mapping[str, object]) -> list[tuple[str, object]]:
+    halves = [half for half in ("masquerade", "forward") if firewall[half]]
+    if not halves:
+        return []
+    place = firewall["place"] if firewall["settled"] else "not set yet"
+    rows: list[tuple[str, object]] = [("firewall rules", f"{' and '.join(halves)}: {place}")]
+    if problem := firewall["problem"]:
+        rows.append(("firewall problem", problem))
+    rows.append(("firewall repaired", _counted(_facts(firewall, "repairs")) or 0))
     return rows
 
 

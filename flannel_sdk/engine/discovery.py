@@ -226,12 +226,9 @@ def _unknown(group: str, name: str, installed: list[str]) -> str:
     kind = _KIND[group]
     ours = _OUR_DISTRIBUTIONS[group]
     if name in ours:
-        return f"{kind} {name} is not installed: pip install {ours[name]}"
-    if group == BACKENDS and name == _FLANNELS_DEFAULT:
-        return (
-            f"no {kind} is called {name!r}, which is what flannel takes where the network's "
-            f"configuration names no Backend: name one ({', '.join(installed)})"
-        )
+        is_default = group == BACKENDS and name == _FLANNELS_DEFAULT
+        why = " (flannel's, where a configuration names no Backend)" if is_default else ""
+        return f"{kind} {name}{why} is not installed: pip install {ours[name]}"
     listed = f"installed: {', '.join(installed)}" if installed else f"no {kind} is installed"
     close = difflib.get_close_matches(name, [*installed, *ours], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""

@@ -10,7 +10,8 @@ from flannel_sdk.errors import KernelRefused
 from flannel_sdk.model import Family, IPAddress
 from flannel_sdk.model.peer_checks import is_node_address
 from flannel_sdk.netlink import constants as c
-from flannel_sdk.netlink.messages import Buffer, attribute, attributes, message, number
+from flannel_sdk.netlink.dumps import dump_bodies, one_body
+from flannel_sdk.netlink.messages import attribute, attributes, number
 from flannel_sdk.netlink.socket import InterruptedDump, RequestSocket
 
 _TEMPORARY = 0x01
@@ -18,7 +19,6 @@ _DAD_FAILED = 0x08
 _DEPRECATED = 0x20
 _TENTATIVE = 0x40
 _PERMANENT = 0x80
-_TRIES = 5
 _IFINFOMSG: Final = Struct("=BxHiII")
 """ifinfomsg: family, hardware type, index, flags, mask of flags to change."""
 _IFADDRMSG: Final = Struct("=BBBBI")
@@ -134,6 +134,10 @@ def read_links(
                 if (index := _default_route(netlink, family)) is not None
             }
             reach = _reach(netlink, can_reach) if can_reach is not None else None
+    except InterruptedDump as error:
+        raise KernelRefused(
+            "the network interfaces change faster than they can be listed", 0
+        ) from error
     except OSError as error:
         raise KernelRefused(
             f"cannot list the network interfaces: {error.strerror}", error.errno or 0
@@ -141,40 +145,9 @@ def read_links(
     return LinkTable(links, defaults, reach)
 
 
-class _Bodies:
-    """Collects the bodies of a dump's messages."""
-
-    def __init__(self, kind: int) -> None:
-        self.kind = kind
-        self.found: list[bytes] = []
-
-    def fast(self, _buffer: Buffer, offset: int, _end: int) -> int:
-        """No usual layout: links and addresses are few."""
-        return offset
-
-    def slow(self, buffer: Buffer, offset: int, end: int) -> None:
-        """Keep one message."""
-        self.found.append(bytes(buffer[offset + 16 : end]))
-
-
-def _dump(netlink: RequestSocket, request: int, answer: int, body: bytes) -> list[bytes]:
-    """The bodies of a whole dump; one that changes while it is read is read again."""
-    for _ in range(_TRIES):
-        sequence = netlink.reserve(1)
-        bodies = _Bodies(answer)
-        try:
-            netlink.ask(
-                message(request, c.NLM_F_REQUEST | c.NLM_F_DUMP, sequence, body), sequence, bodies
-            )
-        except InterruptedDump:
-            continue
-        return bodies.found
-    raise KernelRefused("the network interfaces change faster than they can be listed", 0)
-
-
 def _links(netlink: RequestSocket) -> dict[int, Link]:
     links = {}
-    for body in _dump(netlink, c.RTM_GETLINK, c.RTM_NEWLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0)):
+    for body in dump_bodies(netlink, c.RTM_GETLINK, c.RTM_NEWLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0)):
         _, _, index, _, _ = _IFINFOMSG.unpack_from(body)
         found = attributes(body, _IFINFOMSG.size, len(body))
         name = found.get(c.IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
@@ -183,7 +156,7 @@ def _links(netlink: RequestSocket) -> dict[int, Link]:
 
 
 def _fill_addresses(netlink: RequestSocket, links: Mapping[int, Link]) -> None:
-    for body in _dump(netlink, c.RTM_GETADDR, c.RTM_NEWADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0)):
+    for body in dump_bodies(netlink, c.RTM_GETADDR, c.RTM_NEWADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0)):
         _, _, flags, _, index = _IFADDRMSG.unpack_from(body)
         found = attributes(body, _IFADDRMSG.size, len(body))
         # On a point-to-point link IFA_ADDRESS is the other end's.
@@ -197,7 +170,7 @@ def _default_route(netlink: RequestSocket, family: Family) -> int | None:
     """Index of the link of the best default route in the main table: lowest metric, then first."""
     best: tuple[int, int] | None = None
     request = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-    for body in _dump(netlink, c.RTM_GETROUTE, c.RTM_NEWROUTE, request):
+    for body in dump_bodies(netlink, c.RTM_GETROUTE, c.RTM_NEWROUTE, request):
         _, length, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(body)
         if length == 0 and table == c.RT_TABLE_MAIN and kind == c.RTN_UNICAST:
             found = attributes(body, _RTMSG.size, len(body))
@@ -209,16 +182,14 @@ def _default_route(netlink: RequestSocket, family: Family) -> int | None:
 
 def _reach(netlink: RequestSocket, address: IPAddress) -> Reach | None:
     """The route that a packet to ``address`` takes now; None where there is none."""
-    bodies = _Bodies(c.RTM_NEWROUTE)
-    sequence = netlink.reserve(1)
     body = _RTMSG.pack(address.family, len(address) * 8, 0, 0, 0, 0, 0, 0, 0)
     body += attribute(c.RTA_DST, address)
     try:
-        netlink.ask(message(c.RTM_GETROUTE, c.NLM_F_REQUEST, sequence, body), sequence, bodies)
+        answer = one_body(netlink, c.RTM_GETROUTE, c.RTM_NEWROUTE, body)
     except OSError:  # unreachable, in one of the kernel's words for it
         return None
-    kind = _RTMSG.unpack_from(bodies.found[0])[7]
-    found = attributes(bodies.found[0], _RTMSG.size, len(bodies.found[0]))
+    kind = _RTMSG.unpack_from(answer)[7]
+    found = attributes(answer, _RTMSG.size, len(answer))
     index, source = _device(found), found.get(c.RTA_PREFSRC)
     if not index or kind not in {c.RTN_UNICAST, c.RTN_LOCAL}:
         return None

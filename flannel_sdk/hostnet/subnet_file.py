@@ -48,15 +48,29 @@ def read_previous_subnets(path: Path) -> Subnets | None:
 
     An unreadable file or value counts as none: it is a wish, and never a reason not to start.
     """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    values = dict(_assignments(text))
+    values = _values(path)
     found: Subnets = ByFamily()
     for family, (_, name) in _NAMES.items():
         found = found.with_value(family, _single_network(values.get(name, ""), family))
     return found if found.families else None
+
+
+def read_previous_networks(path: Path) -> list[tuple[Prefix, Prefix]]:
+    """Network and subnet of each family that an earlier run wrote; those it can be told of."""
+    values = _values(path)
+    found = []
+    for family, names in _NAMES.items():
+        network, subnet = (_single_network(values.get(name, ""), family) for name in names)
+        if network is not None and subnet is not None:
+            found.append((network, subnet))
+    return found
+
+
+def _values(path: Path) -> dict[str, str]:
+    try:
+        return dict(_assignments(path.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return {}
 
 
 def _assignments(text: str) -> list[tuple[str, str]]:

@@ -52,8 +52,9 @@ def grow(sock: socket.socket, size: int = _BUFFER) -> None:
 class RequestSocket:
     """One request socket; blocking, for one thread."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        """``protocol``: the kernel's NETLINK_ number of the subsystem that is talked to."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         try:
             grow(self._socket)
             self._socket.setsockopt(c.SOL_NETLINK, c.NETLINK_CAP_ACK, 1)
@@ -102,6 +103,17 @@ class RequestSocket:
             except OSError:
                 self._discard()
                 raise
+        return refused
+
+    def send_datagrams(self, datagrams: Sequence[bytes], last: int) -> list[Answer]:
+        """Send them as they are; returns the answers of the messages refused.
+
+        ``last`` is the number of the last message, which has to ask for an acknowledgement.
+        """
+        refused: list[Answer] = []
+        for datagram in datagrams:
+            self._socket.send(datagram)
+        self._collect(last, refused)
         return refused
 
     def _discard(self) -> None:

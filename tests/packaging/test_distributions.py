@@ -164,7 +164,7 @@ def test_a_plugin_pins_the_core(built: Built) -> None:
     needed = [need for need in needs if "extra ==" not in need]
     if built.project.distribution == "flannel-sdk":
         names = {need.split(">")[0].split("<")[0] for need in needed}
-        assert names == {"pyroute2", "stevedore", "typing-extensions", "rich"}
+        assert names == {"pyroute2", "stevedore", "typing-extensions", "rich", "prometheus-client"}
     else:
         assert f"flannel-sdk=={__version__}" in needed
 

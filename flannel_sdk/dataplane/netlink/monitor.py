@@ -1,10 +1,8 @@
 """The notification socket: changes that others make in the kernel, as notices."""
 
 import contextlib
-import ctypes
 import errno
 import socket
-from struct import Struct, pack, unpack
 from typing import Final, Protocol
 
 from flannel_sdk.dataplane.netlink.address import parse_address
@@ -15,11 +13,17 @@ from flannel_sdk.dataplane.observed import LinkNotice, Notice, Overrun
 from flannel_sdk.netlink import constants as c
 from flannel_sdk.netlink.messages import HEADER, Buffer
 from flannel_sdk.netlink.socket import grow
+from flannel_sdk.netlink.socket_filter import (
+    ALL,
+    GIVE,
+    IF_EQUAL,
+    LOAD_WORD,
+    attach_filter,
+    swapped_word,
+)
 
 _NODE_GROUPS: Final = (c.RTNLGRP_LINK, c.RTNLGRP_IPV4_IFADDR, c.RTNLGRP_IPV6_IFADDR)
 _OBJECT_GROUPS: Final = (c.RTNLGRP_NEIGH, c.RTNLGRP_IPV4_ROUTE, c.RTNLGRP_IPV6_ROUTE)
-_SO_ATTACH_FILTER: Final = 26
-_INSTRUCTION: Final = Struct("=HBBI")
 _MESSAGES_A_TURN: Final = 1024
 
 
@@ -75,20 +79,15 @@ class Monitor:
 
     def _ignore(self, port: int) -> None:
         """Let the kernel drop what our own requests cause: all messages that carry their port."""
-        (big,) = unpack(">I", pack("=I", port))
-        program = b"".join(
-            _INSTRUCTION.pack(*step)
-            for step in (
-                (0x20, 0, 0, 12),  # load nlmsg_pid
-                (0x15, 0, 1, big),  # ours?
-                (0x06, 0, 0, 0),  # then nothing of it
-                (0x06, 0, 0, 0xFFFFFFFF),  # else all
-            )
-        )
-        code = ctypes.create_string_buffer(program, len(program))
         with contextlib.suppress(OSError):  # without it we only read more
-            self.socket.setsockopt(
-                socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("HxxxxxxP", 4, ctypes.addressof(code))
+            attach_filter(
+                self.socket,
+                (
+                    (LOAD_WORD, 0, 0, 12),  # nlmsg_pid
+                    (IF_EQUAL, 0, 1, swapped_word(port)),
+                    (GIVE, 0, 0, 0),
+                    (GIVE, 0, 0, ALL),
+                ),
             )
 
     def listen_for_objects(self, listen: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from flannel_sdk.model import Prefix
 from flannel_sdk_udp.datapath import Counter, DatapathUnsupported, DeviceGone, Peer, Tunnel
+from flannel_sdk_udp.ebpf.changes import Changes
 from flannel_sdk_udp.ebpf.programs import LoadedPrograms, Settings, Target
 from flannel_sdk_udp.ebpf.refusals import impossible, refused
 from flannel_sdk_udp.ebpf.traffic_control import EGRESS, INGRESS, Filter, TrafficControl
@@ -25,6 +26,9 @@ class Attachment:
         self._tunnel = tunnel
         self._lock = threading.Lock()
         self._programs: LoadedPrograms | None = None
+        self.changes: Changes | None = None
+        """Word of what others do to devices and filters, from the first ``attach`` on."""
+        self._closed = False
         self._complete = False
         self._underlay: Underlay | None = None
 
@@ -34,8 +38,12 @@ class Attachment:
         DatapathUnsupported where that cannot work; KernelRefused for what may heal.
         """
         with self._lock:
+            if self._closed:  # while this waited for its thread
+                return
             if self._programs is None:
                 self._programs = loaded_programs()
+            if self.changes is None:
+                self.changes = Changes()
             with TrafficControl() as control:
                 if self._complete:
                     self._put(control, self._programs)
@@ -52,7 +60,8 @@ class Attachment:
         """As ``Datapath.update``."""
         with self._lock:
             programs = self._programs
-            assert programs is not None
+            if programs is None:
+                return
             wire = self._underlay is not None and self._underlay.wire
             peers = {
                 subnet: Target(peer.address, carried=peer.in_kernel or wire)
@@ -97,10 +106,12 @@ class Attachment:
     def close(self) -> None:
         """Free descriptors; what runs in the kernel goes on. Idempotent."""
         with self._lock:
+            self._closed = True
             if self._programs is not None:
                 self._programs.close()
                 self._programs = None
-                self._complete = False
+            if self.changes is not None:
+                self.changes.close()
 
     @property
     def _name(self) -> str:

@@ -30,6 +30,10 @@ class Changes:
             self.socket.close()
             raise
 
+    def close(self) -> None:
+        """Free the descriptor."""
+        self.socket.close()
+
     def drain(self) -> bool:
         """Read what is there; whether any of it calls for a look. Lost messages do."""
         hint = False

@@ -10,7 +10,6 @@ from flannel_sdk.model import Prefix
 from flannel_sdk.netns import run_in_netns
 from flannel_sdk_udp.datapath import Counter, DeviceGone, Peer, Tunnel
 from flannel_sdk_udp.ebpf.attachment import Attachment
-from flannel_sdk_udp.ebpf.changes import Changes
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -43,7 +42,8 @@ class KernelPath:
 
     async def run(self) -> None:
         """As ``Datapath.run``."""
-        changes = await self._inside(Changes)
+        changes = self._attachment.changes
+        assert changes is not None
         hint = asyncio.Event()
 
         def read() -> None:
@@ -64,7 +64,6 @@ class KernelPath:
                 hint.clear()
         finally:
             loop.remove_reader(changes.socket)
-            changes.socket.close()
 
     async def _repair(self) -> None:
         try:

@@ -154,7 +154,7 @@ class MapCalls:
         """Remove an entry; fine if there is none."""
         self._key.raw = key
         try:
-            _bpf(_MAP_DELETE, self._attributes[:24])
+            _bpf(_MAP_DELETE, self._attributes[:16])
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise

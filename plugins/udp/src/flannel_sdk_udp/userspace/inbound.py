@@ -50,11 +50,14 @@ class Inbound:
 
     def _take(self, count: int, size: int, host: str) -> None:
         """Datagrams of ``size`` bytes, the last perhaps smaller, ``count`` bytes in all."""
+        size = size if size > 0 else _LARGEST
         if host not in self._tables.current.sources:
-            self.counts[Counter.DROPPED_UNKNOWN_SOURCE] += max(1, -(-count // max(1, size)))
+            self.counts[Counter.DROPPED_UNKNOWN_SOURCE] += max(1, -(-count // size))
             return
+        if not count:
+            self.counts[Counter.DROPPED_NOT_IPV4] += 1
         start = 0
-        while start < count or not count:
+        while start < count:
             end = min(start + size, count)
             joined = join_tcp(self._buffer, start, count, size) if end < count else None
             if joined is not None and self._is_from(start, host):
@@ -65,8 +68,6 @@ class Inbound:
                 continue
             self._take_one(start, end, host)
             start = end
-            if not count:
-                break
 
     def _is_from(self, start: int, host: str) -> bool:
         peer = self._tables.current.find(IPV4.unpack_from(self._buffer, start)[8])
