@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow
+PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text("utf-8")
 WITHOUT_RIGHTS = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
 
 
@@ -153,6 +155,29 @@ def test_the_plugin_costs_a_project_without_kits_nothing(tmp_path: Path) -> None
     done = run(tmp_path, "pytest", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "requirements" not in done.stdout
+
+
+def test_what_the_page_says_runs(tmp_path: Path) -> None:
+    """As far as level 0; the other tests go further."""
+    commands = [text.split() for text in re.findall(r"```bash\n(.*?)\n```", PAGE, re.DOTALL)]
+    assert [command[0] for command in commands] == ["flannel-sdk", "pytest"]
+    (module,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "test_mine.py").write_text(module)
+    for command in (*commands, ["pytest", "test_mine.py"]):
+        program = "flannel_sdk.cli" if command[0] == "flannel-sdk" else "pytest"
+        level = "--level" if command[0] == "flannel-sdk" else "--flannel-level"
+        done = run(tmp_path, program, *command[1:], level, "0")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "requirements held: 2 of 2" in done.stdout
+    assert "| B002 |" in (tmp_path / "report.md").read_text()
+
+
+def test_the_list_of_requirements_is_the_kits() -> None:
+    from docs.hooks.requirements_page import PAGE as written
+    from docs.hooks.requirements_page import requirements_page
+
+    says = "run: python -m docs.hooks.requirements_page"
+    assert written.read_text() == requirements_page(), says
 
 
 def test_xdist_brings_the_verdicts_together(tmp_path: Path) -> None:
