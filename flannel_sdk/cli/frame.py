@@ -55,6 +55,9 @@ COMMANDS = {
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
     ),
+    "conformance": Command(
+        "flannel_sdk.cli.conformance", "judge a backend or a store: what of its contract it holds"
+    ),
     "cleanup": Command(
         "flannel_sdk.cli.cleanup", "remove the firewall rules that daemons left on this host"
     ),
