@@ -146,5 +146,10 @@ class SupportsStatus(Protocol):
     """A network that can tell about itself."""
 
     def status(self) -> Mapping[str, object]:
-        """JSON-ready facts; cheap, without I/O."""
+        """JSON-ready facts; cheap, without I/O.
+
+        What is in a mapping called ``counters`` (numbers by name, or such mappings by data path)
+        becomes metrics. ``udp_port``: the port of the peers' tunnels, where they are over UDP.
+        ``missing_seconds``: how long the object that is missing longest has been, if one is.
+        """
         ...
