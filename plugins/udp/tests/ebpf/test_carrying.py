@@ -1,5 +1,6 @@
 """The kernel's data path between two nodes: what it carries, and that it is the kernel's doing."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -59,6 +60,21 @@ async def test_a_long_stream_arrives_whole(nodes: list[Node], offloads: bool) ->
         assert counted(second, "kernel", Counter.RECEIVED_BYTES) >= size * 1472 // 1432
         assert counted(first, "userspace", Counter.SENT_PACKETS) == 0
         assert counted(second, "userspace", Counter.RECEIVED_PACKETS) == 0
+
+
+async def test_a_route_that_grows_narrow_is_seen(nodes: list[Node]) -> None:
+    one, two = nodes
+    first, second = await join(one, KERNEL), await join(two, KERNEL)
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        assert await reaches(one, two, V4, size=1472)
+        one.ip("route add 192.0.2.2/32 dev eth0 mtu 1300")
+        async with asyncio.timeout(10):
+            while await reaches(one, two, V4, size=1472):
+                await asyncio.sleep(0.05)
+        assert counted(first, "userspace", Counter.DROPPED_TOO_BIG) > 0
+        assert await reaches(one, two, V4, size=1272)
 
 
 async def test_a_tunnel_of_a_pods_own_goes_through(nodes: list[Node]) -> None:
