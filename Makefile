@@ -13,10 +13,11 @@ PLUGINS := $(dir $(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(foreach plugin,$(PLUGINS),-e $(plugin))
 EDITABLE_TEST := $(foreach plugin,$(PLUGINS),-e '$(plugin)[test]')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-
+# Tests start hundreds of processes from this tree: without .pyc files each compiles it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick check bench bench-udp docs kube-apiserver clean need-ip need-etcd need-cni
+.PHONY: help venv demo test test-quick check bench bench-udp docs kube-apiserver clean need-ip need-etcd need-cni need-systemd
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -31,7 +32,7 @@ venv: $(VENV)/.installed ## make .venv with flannel-sdk and its plugins from thi
 demo: $(VENV)/.installed need-ip $(if $(filter etcd,$(STORE)),need-etcd) ## a lab of NODES nodes with BACKEND and STORE: ping all pairs, break a device, see it heal
 	$(BIN)/flannel-sdk lab demo --backend $(BACKEND) --nodes $(NODES)$(if $(DATAPATH), --backend-option Datapath=$(DATAPATH))$(if $(filter-out sqlite,$(STORE)), --store $(STORE))
 
-test: $(VENV)/.installed-test need-ip need-etcd need-cni ## all tests (run as root for all); skipped ones say why
+test: $(VENV)/.installed-test need-ip need-etcd need-cni need-systemd ## all tests (run as root for all); skipped ones say why
 	@sh .ci/etcd.sh debian $(BIN)/python || true
 	@sh .ci/firewall.sh
 	$(BIN)/python -m pytest $(ARGS)
@@ -94,3 +95,6 @@ need-etcd: $(VENV)/.installed
 
 need-cni:
 	@test -x /usr/lib/cni/bridge || sh .ci/need.sh containernetworking-plugins "there are no CNI plugins" || true
+
+need-systemd:
+	@command -v systemd-analyze >/dev/null || sh .ci/need.sh systemd "there is no systemd-analyze" || true

@@ -3,24 +3,23 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import TypeVar
 
 from flannel_sdk.agent.config_follower import ConfigFollower
-from flannel_sdk.agent.facts import interface_facts, lease_facts
+from flannel_sdk.agent.facts import config_facts, interface_facts, lease_facts
 from flannel_sdk.agent.host_rules import former_addresses, make_firewall, rule_addresses
 from flannel_sdk.agent.node_record import asked_interface, holder_names, tell_ready
 from flannel_sdk.agent.options import AgentOptions
+from flannel_sdk.agent.underlay import BackendManagerFactory, Underlay
 from flannel_sdk.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
 from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.engine.store_meter import StoreMeter
 from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
-from flannel_sdk.hostnet.external_interface import find_external_interface
 from flannel_sdk.hostnet.firewall import Firewall
-from flannel_sdk.hostnet.interface_request import InterfaceRequest
 from flannel_sdk.hostnet.subnet_file import (
     read_previous_subnets,
     render_subnet_file,
@@ -28,8 +27,6 @@ from flannel_sdk.hostnet.subnet_file import (
 )
 from flannel_sdk.interfaces import (
     Backend,
-    BackendContext,
-    BackendManager,
     Network,
     PlannedChange,
     SubnetManager,
@@ -37,7 +34,7 @@ from flannel_sdk.interfaces import (
     SupportsRetire,
     SupportsStatus,
 )
-from flannel_sdk.model import ExternalInterface, NetworkConfig, Subnets
+from flannel_sdk.model import NetworkConfig, Subnets
 from flannel_sdk.task_groups import single_error
 
 T = TypeVar("T")
@@ -49,14 +46,14 @@ RAN_WELL_SECONDS = 60.0
 _PUBLISH_SECONDS = 1.0
 """The data plane waits no longer for a subnet.env that cannot be written."""
 
-BackendManagerFactory = Callable[[BackendContext], BackendManager]
-
 
 class NodeAgent:
     """Joins this node to the network that a store describes, and keeps it joined.
 
     Where the store tells of changes, the network's configuration is followed: what leaves us our
-    subnet is applied live, anything else is logged and in ``status`` under ``config``.
+    subnet is applied live, anything else is logged and in ``status`` under ``config``. So is the
+    underlay interface: with other addresses, another MTU or another interface the network is
+    registered again, under the same lease.
     It reads no environment, handles no signal, exits no process and keeps no global: several
     agents run in one event loop, each with a store, a subnet file and a status socket of its own.
     """
@@ -76,7 +73,7 @@ class NodeAgent:
         self._registered = asyncio.Event()
         self._converged = asyncio.Event()
         self._follower: ConfigFollower | None = None
-        self._interface: ExternalInterface | None = None
+        self._underlay: Underlay | None = None
         self._keeper: LeaseKeeper | None = None
         self._feed: LeaseFeed | None = None
         self._network: Network | None = None
@@ -106,7 +103,12 @@ class NodeAgent:
                 await stack.enter_async_context(
                     serve_status(
                         self._options.status_socket,
-                        {"status": self._status, "peers": self._peers, "plan": self._plan},
+                        {
+                            "status": self._status,
+                            "peers": self._peers,
+                            "plan": self._plan,
+                            "inspect": self._inspect,
+                        },
                     )
                 )
             with single_error():
@@ -132,10 +134,10 @@ class NodeAgent:
             lambda: self._meter.measured("get_network_config", store.get_network_config()),
         )
         wanted = await asked_interface(store, self._options.interface)
-        interface = self._interface = await retry(
-            "choosing the underlay interface", lambda: self._find_interface(config, wanted)
-        )
-        backend = await self._make_manager(interface).get_backend(config.backend_type)
+        underlay = Underlay(wanted, config, self._options.netns, self._backends)
+        await underlay.find()
+        self._underlay = underlay
+        backend = await underlay.backend(underlay.applied, config.backend_type)
         keeper = self._keeper = LeaseKeeper(
             store,
             renew_margin=self._options.renew_margin,
@@ -149,40 +151,15 @@ class NodeAgent:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keeper.run(), name="lease keeper")
             tasks.create_task(follower.run(), name="configuration watch")
+            tasks.create_task(underlay.run(), name="interface watch")
             tasks.create_task(firewall.run(), name="firewall rules")
             while True:
                 served = follower.applied
-                await self._serve_network(network, follower, keeper)
+                await self._serve_network(network, follower, keeper, underlay)
                 self._serving = False
-                before, network = network, await self._register_newest(backend, follower, keeper)
+                before, network = network, await self._register_newest(follower, keeper, underlay)
                 if follower.applied != served:
                     self._predecessors.append(before)
-
-    async def _find_interface(
-        self, config: NetworkConfig, wanted: InterfaceRequest
-    ) -> ExternalInterface:
-        interface = await asyncio.to_thread(
-            find_external_interface, wanted, config.pools.families, self._options.netns
-        )
-        for family, pool in config.pools.items_by_family():
-            address = interface.addresses.get(family)
-            if address is not None and pool.network.covers(address):
-                _log.warning(
-                    "the network %s covers %s's own address %s: peers become unreachable once a "
-                    "node leases the subnet around it; choose a Network apart from the underlay",
-                    pool.network,
-                    interface.name,
-                    address,
-                )
-        return interface
-
-    def _make_manager(self, interface: ExternalInterface) -> BackendManager:
-        context = BackendContext(interface, self._options.netns)
-        if self._backends is not None:
-            return self._backends(context)
-        from flannel_sdk.engine.backend_manager import InstalledBackends
-
-        return InstalledBackends(context)
 
     def _previous_subnets(self) -> Subnets | None:
         path = self._options.subnet_file
@@ -198,24 +175,32 @@ class NodeAgent:
         return network
 
     async def _register_newest(
-        self, backend: Backend, follower: ConfigFollower, keeper: LeaseKeeper
+        self, follower: ConfigFollower, keeper: LeaseKeeper, underlay: Underlay
     ) -> Network:
-        """Register with the newest configuration that can be applied, however often it changes."""
+        """Register with the newest configuration and interface, however often they change."""
         while True:
-            config = follower.choose(keeper.lease)
+            config, interface = follower.choose(keeper.lease), underlay.choose()
             try:
+                backend = await underlay.backend(interface, config.backend_type)
                 network = await _unless(
-                    follower.wait_chosen(keeper.lease, other_than=config),
+                    _either(
+                        follower.wait_chosen(keeper.lease, other_than=config),
+                        underlay.wait_chosen(other_than=interface),
+                    ),
                     self._register(backend, config, keeper),
                 )
             except PermanentError as error:
-                if config == follower.applied:
+                if interface != underlay.applied:
+                    underlay.refuse(interface, error)
+                elif config != follower.applied:
+                    follower.refuse(config, error)
+                else:
                     raise
-                follower.refuse(config, error)
                 continue
             if network is None:
                 continue
             follower.apply(config)
+            underlay.apply(interface)
             return network
 
     async def _publish(self, network: Network, config: NetworkConfig) -> None:
@@ -234,11 +219,12 @@ class NodeAgent:
         self._registered.set()
 
     async def _serve_network(
-        self, network: Network, follower: ConfigFollower, keeper: LeaseKeeper
+        self, network: Network, follower: ConfigFollower, keeper: LeaseKeeper, underlay: Underlay
     ) -> None:
         """Run ``network`` until it has to be registered again.
 
-        That is when the lease has other subnets, and when another configuration can be applied.
+        That is when the lease has other subnets, when another configuration can be applied, and
+        when the underlay is another one.
         """
         config = follower.applied
         feed = self._feed = LeaseFeed(config, network.lease, holder_names(self._store))
@@ -252,9 +238,10 @@ class NodeAgent:
             converging = tasks.create_task(
                 self._note_convergence(feed, network, follower), name="convergence"
             )
-            await _unless(
+            await _either(
                 follower.wait_chosen(keeper.lease, other_than=config),
                 keeper.subnets_changed(network.lease.subnets),
+                underlay.wait_chosen(other_than=underlay.applied),
             )
             for task in (watching, running, publishing, converging):
                 task.cancel()
@@ -333,7 +320,7 @@ class NodeAgent:
             "store": self._store.name,
             "backend": follower.applied.backend_type if follower else None,
             "config": follower.status() if follower else None,
-            "interface": interface_facts(self._interface),
+            "interface": interface_facts(self._underlay),
             "lease": lease_facts(network.lease) if network else None,
             "mtu": network.mtu if network else None,
             "feed": feed.status() if feed else None,
@@ -356,6 +343,19 @@ class NodeAgent:
             for change in await self.plan()
         ]
 
+    async def _inspect(self) -> object:
+        from flannel_sdk.agent.inspection import inspect_store
+
+        if self._feed is None or self._keeper is None or self._follower is None:
+            raise RetryableError("it has not registered its network yet")
+        return {
+            "netns": self._options.netns,
+            "renew_margin": self._options.renew_margin,
+            "healthz_port": self._options.health.port,
+            "config": config_facts(self._follower.applied),
+            "store": await inspect_store(self._store, self._feed, self._keeper.lease),
+        }
+
 
 async def _unless(otherwise: Awaitable[object], work: Awaitable[T]) -> T | None:
     """What ``work`` gives; None, with ``work`` cancelled, where ``otherwise`` ends before."""
@@ -367,6 +367,19 @@ async def _unless(otherwise: Awaitable[object], work: Awaitable[T]) -> T | None:
         working.cancel()
         waiting.cancel()
         await asyncio.wait([working, waiting])
+
+
+async def _either(*awaited: Awaitable[object]) -> None:
+    """Return when one of them has ended; the others are cancelled."""
+    waiting = [asyncio.ensure_future(one) for one in awaited]
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for ended in done:
+            ended.result()
+    finally:
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
 
 
 async def _write(path: Path, text: str) -> None:

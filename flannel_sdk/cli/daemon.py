@@ -12,6 +12,7 @@ from flannel_sdk import __version__
 from flannel_sdk.agent import AgentOptions, NodeAgent
 from flannel_sdk.cli.log_options import LogOptions, start_logging
 from flannel_sdk.cli.option_arguments import declare_options, told_options
+from flannel_sdk.cli.service_manager import ServiceManager
 from flannel_sdk.cli.store_arguments import (
     add_chosen_store_arguments,
     add_store_arguments,
@@ -76,12 +77,17 @@ async def _serve(store: SubnetManager, options: AgentOptions) -> None:
     loop = asyncio.get_running_loop()
     node = NodeAgent(store, options)
     agent = asyncio.create_task(node.run(), name="agent")
-    collecting = asyncio.create_task(_collect_late(node), name="garbage collection")
+    manager = ServiceManager(os.environ)
+    beside = [
+        asyncio.create_task(_collect_late(node), name="garbage collection"),
+        asyncio.create_task(_tell_ready(manager, node), name="service manager"),
+    ]
 
     def stop(number: signal.Signals) -> None:
         for handled in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(handled)
         _log.info("%s: stopping; the data plane stays", number.name)
+        manager.tell("STOPPING=1", "STATUS=stopping; the data plane stays")
         agent.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -91,8 +97,18 @@ async def _serve(store: SubnetManager, options: AgentOptions) -> None:
         if not agent.cancelled():
             agent.result()
     finally:
-        collecting.cancel()
+        for task in beside:
+            task.cancel()
         await store.aclose()
+
+
+async def _tell_ready(manager: ServiceManager, node: NodeAgent) -> None:
+    """Tell it when the network is there, and from the start on that we are alive."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(manager.keep_alive())
+        network = await node.wait_registered()
+        subnets = " ".join(str(subnet) for _, subnet in network.lease.subnets.items_by_family())
+        manager.tell("READY=1", f"STATUS=this node has {subnets}")
 
 
 async def _collect_late(node: NodeAgent) -> None:

@@ -48,11 +48,15 @@ COMMANDS = {
     ),
     "peers": Command("flannel_sdk.cli.status", "the peers that the running daemon knows"),
     "plan": Command("flannel_sdk.cli.status", "what would change in the kernel; changes nothing"),
+    "doctor": Command("flannel_sdk.cli.doctor", "find the layer that is broken, and what to do"),
     "config": Command(
         "flannel_sdk.cli.config", "show or put the network's configuration in a store"
     ),
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
+    ),
+    "conformance": Command(
+        "flannel_sdk.cli.conformance", "judge a backend or a store: what of its contract it holds"
     ),
     "cleanup": Command(
         "flannel_sdk.cli.cleanup", "remove the firewall rules that daemons left on this host"

@@ -1,18 +1,13 @@
 """``flannel-sdk status``, ``peers`` and ``plan``: what the running daemon tells about itself."""
 
 import argparse
-import json
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from flannel_sdk.agent.status_client import ask
 from flannel_sdk.cli.tables import print_json, print_table, remaining
-from flannel_sdk.errors import PermanentError
 from flannel_sdk.hostnet.run_files import DEFAULT_STATUS_SOCKET
-
-_PATIENCE = 30.0
-"""Seconds; a plan reads the kernel's tables."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,26 +36,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def ask(path: Path, command: str) -> object:
-    """The daemon's answer to ``command``; PermanentError if there is none or it is an error."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_PATIENCE)
-            connection.connect(str(path))
-            connection.sendall(json.dumps({"command": command}).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                answer: object = json.loads(stream.readline())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PermanentError(
-            f"no daemon answers at {path} ({reason}): is flannel-sdk daemon running, "
-            "and with this --status-socket?"
-        ) from error
-    if isinstance(answer, dict) and "error" in answer:
-        raise PermanentError(str(answer["error"]))
-    return answer
-
-
 def _print_status(answer: dict[str, object]) -> None:
     print_table(["what", "value"], status_rows(answer))
 
@@ -82,6 +57,8 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
         rows.append(("configuration refused", problem))
     if interface:
         rows.append(("underlay", f"{interface['name']} ({_joined(interface['public_ips'])})"))
+        if problem := interface.get("problem"):
+            rows.append(("underlay's problem", problem))
     if lease:
         rows.append(("subnets", _joined(lease["subnets"])))
         rows.append(("lease ends", _lease_end(lease)))

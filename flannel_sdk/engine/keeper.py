@@ -18,6 +18,7 @@ from flannel_sdk.model import (
     LeaseGone,
     Subnets,
     encode_attrs,
+    is_same_node,
 )
 
 _log = logging.getLogger(__name__)
@@ -84,9 +85,41 @@ class LeaseKeeper:
         return self._lease
 
     async def acquire_lease(self, attrs: LeaseAttrs) -> Lease:
-        """Acquire, or publish other attributes for the lease held; what can heal is waited out."""
-        previous = self._lease.subnets if self._lease else self._previous
+        """Acquire, or publish other attributes for the lease held; what can heal is waited out.
+
+        The lease held stays the same also where the public IP is another now.
+        """
         self._published = attrs
+        held = self._lease
+        if held is not None and not is_same_node(held.attrs.public_ips, attrs.public_ips):
+            # Its watch takes it for somebody else's until this is done.
+            async with self._reacquiring:
+                moved = await retry(
+                    f"publishing another public IP in {self._store.name}",
+                    lambda: self._move(self._published or attrs),
+                )
+            if moved is not None:
+                return moved
+        return await self._acquire_again(attrs)
+
+    async def _move(self, attrs: LeaseAttrs) -> Lease | None:
+        """One attempt to publish another public IP for the lease held; None if it is lost."""
+        try:
+            lease = await self._meter.measured(
+                "renew_lease", self._store.renew_lease(replace(self.lease, attrs=attrs))
+            )
+        except LeaseLost:
+            return None
+        _log.info(
+            "lease %s is published with %s now",
+            " ".join(str(subnet) for subnet in lease.subnets if subnet),
+            " ".join(str(address) for _, address in attrs.public_ips.items_by_family()),
+        )
+        self._set(lease)
+        return lease
+
+    async def _acquire_again(self, attrs: LeaseAttrs) -> Lease:
+        previous = self._lease.subnets if self._lease else self._previous
         lease = await retry(
             f"acquiring a lease from {self._store.name}",
             # By the time that it succeeds, others may have been asked for meanwhile.
@@ -193,7 +226,7 @@ class LeaseKeeper:
                 async with aclosing(self._store.watch_lease(lease)) as states:
                     async for state in states:
                         trouble.over()
-                        if self.lease.subnets != lease.subnets:
+                        if not self._is_same(lease):
                             break
                         if isinstance(state, LeaseGone):
                             await self._reacquire(self.lease, state.reason)
@@ -206,6 +239,13 @@ class LeaseKeeper:
                 raise
             except Exception as error:  # also a store's defect, which must not end the agent
                 await trouble.wait_out(error)
+
+    def _is_same(self, lease: Lease) -> bool:
+        """Whether what a watch of ``lease`` tells is about the lease held."""
+        held = self.lease
+        return held.subnets == lease.subnets and is_same_node(
+            held.attrs.public_ips, lease.attrs.public_ips
+        )
 
     async def _take_over(self, found: Lease) -> None:
         """Take the entry's expiry and revision; what it publishes stays what our backend said."""
@@ -238,7 +278,7 @@ class LeaseKeeper:
             self._reacquisitions += 1
             await self._pause_if_contested()
             if self.lease is lost:
-                await self.acquire_lease(self._published or lost.attrs)
+                await self._acquire_again(self._published or lost.attrs)
 
     @property
     def holds(self) -> bool:

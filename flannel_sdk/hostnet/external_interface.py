@@ -1,6 +1,7 @@
 """The underlay interface, and the addresses that peers are told (flannel 1.3), of this host now."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flannel_sdk.errors import InterfaceUnavailable
 from flannel_sdk.hostnet.interface_choice import Attempt, attempts
@@ -11,18 +12,35 @@ from flannel_sdk.netns import run_in_netns
 
 
 def find_external_interface(
-    request: InterfaceRequest, families: Sequence[Family], netns: str | None = None
+    request: InterfaceRequest,
+    families: Sequence[Family],
+    netns: str | None = None,
+    current: ExternalInterface | None = None,
 ) -> ExternalInterface:
     """The underlay interface with an address of each of ``families``; blocks for some ms.
 
+    The ``current`` one, with its addresses, as long as it is one of those that were asked for.
     InterfaceUnavailable, saying what was looked for, where there is none now.
     """
-    failed: list[str] = []
-    for attempt in attempts(request, families, read_host(request, families, netns)):
-        if attempt.problem is None and attempt.link is not None:
-            return _found(attempt, request.public_ips)
-        failed.append(str(attempt.problem))
-    raise InterfaceUnavailable("; ".join(failed))
+    made = list(attempts(request, families, read_host(request, families, netns)))
+    fitting = [attempt for attempt in made if attempt.problem is None]
+    if not fitting:
+        raise InterfaceUnavailable("; ".join(str(attempt.problem) for attempt in made))
+    if current is not None:
+        for attempt in fitting:
+            if attempt.link is not None and attempt.link.index == current.index:
+                return _found(_keeping(attempt, current), request.public_ips)
+    return _found(fitting[0], request.public_ips)
+
+
+def _keeping(attempt: Attempt, current: ExternalInterface) -> Attempt:
+    """``attempt`` with those addresses of ``current`` that its link still has."""
+    addresses = attempt.addresses
+    assert attempt.link is not None
+    for family, address in current.addresses.items_by_family():
+        if address in attempt.link.addresses.usable(family):
+            addresses = addresses.with_value(family, address)
+    return replace(attempt, addresses=addresses)
 
 
 def read_host(

@@ -36,13 +36,17 @@ async def open_kernel(netns: str | None, ownership: Ownership) -> AsyncIterator[
 
 
 async def _hold_in(netns: str | None, ownership: Ownership) -> ExitStack:
-    """As ``_hold``, in a thread; what it still gets after a cancel is freed again."""
+    """As ``_hold``, in a thread; a cancel ends it once all that the thread got is free again.
+
+    The next start would be refused otherwise, for a moment.
+    """
     loop = asyncio.get_running_loop()
     holding = loop.run_in_executor(None, run_in_netns, netns, lambda: _hold(ownership))
     try:
         return await asyncio.shield(holding)
     except asyncio.CancelledError:
         holding.add_done_callback(_free)
+        await asyncio.wait([holding])
         raise
 
 

@@ -2,12 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import TypeVar
 
 from flannel_sdk.interfaces import SubnetManager
 from flannel_sdk.model import ByFamily, Family, IPAddress, Lease, LeaseAttrs, Prefix, Subnets
-from flannel_sdk.testing.kit.verdicts import Broken, does_not_apply, held, leave_out
+from flannel_sdk.testing.kit.verdicts import (
+    Broken,
+    Skipped,
+    does_not_apply,
+    held,
+    leave_out,
+)
 from flannel_sdk.testing.store_kit.harness import OpenHarness, StoreHarness
 
 T = TypeVar("T")
@@ -32,6 +38,8 @@ TIGHT = (
 PATIENCE = 15.0
 """Seconds after which what was promised counts as never coming."""
 SECONDS_TO_CANCEL = 1.0
+LINGER = 5.0
+"""Seconds that what is ending by itself may take."""
 
 
 def attrs(node: int, *families: Family, mac: int = 0) -> LeaseAttrs:
@@ -70,11 +78,13 @@ class Bench:
 
     def keep(self, manager: SubnetManager) -> SubnetManager:
         """Close it at the end."""
-        self._stack.push_async_callback(self._close, manager)
-        return manager
 
-    async def _close(self, manager: SubnetManager) -> None:
-        await in_time(manager.aclose(), "aclose")
+        async def close(kind: object, error: BaseException | None, trace: object) -> None:
+            with suppress(Broken) if error is not None else nullcontext():
+                await in_time(manager.aclose(), "aclose")
+
+        self._stack.push_async_exit(close)
+        return manager
 
     async def lease(self, node: int) -> Lease:
         """A lease of an IPv4 node."""
@@ -126,7 +136,7 @@ async def no_task_left(before: "set[asyncio.Task[object]]", since: str) -> None:
     await eventually(
         lambda: not asyncio.all_tasks() - known,
         lambda: f"since {since} tasks go on, such as {_one(asyncio.all_tasks() - known)}",
-        seconds=5.0,
+        LINGER,
     )
 
 
@@ -135,7 +145,7 @@ def _one(tasks: "set[asyncio.Task[object]]") -> str:
 
 
 async def eventually(
-    condition: Callable[[], object], otherwise: Callable[[], str], seconds: float = PATIENCE
+    condition: Callable[[], object], otherwise: Callable[[], str], seconds: float
 ) -> None:
     """Return once it is so; Broken with a sentence if it never is."""
     loop = asyncio.get_running_loop()
@@ -146,22 +156,34 @@ async def eventually(
 
 
 async def in_time(work: Awaitable[T], what: str) -> T:
-    """The result of ``work``; Broken if it does not come."""
+    """The result of ``work``; Broken if it does not come, or is an error."""
+    try:
+        return await awaited(work, what)
+    except (Broken, Skipped):
+        raise
+    except Exception as error:
+        raise Broken(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+async def awaited(work: Awaitable[T], what: str) -> T:
+    """The result of ``work``, or its error; Broken if neither comes."""
     try:
         async with asyncio.timeout(PATIENCE) as patience:
             return await work
     except TimeoutError as error:
         if not patience.expired():
             raise
-        raise Broken(f"{what} did not return within {PATIENCE:.0f} s") from error
+        raise Broken(f"{what} did not return within {PATIENCE:g} s") from error
 
 
 async def refused(work: Awaitable[object], error: type[Exception], what: str) -> None:
     """Broken unless ``work`` raises this error."""
     try:
-        result = await in_time(work, what)
+        result = await awaited(work, what)
     except error:
         return
+    except Broken:
+        raise
     except Exception as other:
         raise Broken(
             f"{what} raised {type(other).__name__} instead of {error.__name__}: {other}"

@@ -7,14 +7,13 @@ from typing import ClassVar
 
 import pytest
 
-from flannel_sdk.interfaces import SubnetManagerPlugin
 from flannel_sdk.testing.store_kit.bench import StoreSite
 from flannel_sdk.testing.store_kit.ending import Ending
 from flannel_sdk.testing.store_kit.harness import OpenHarness
 from flannel_sdk.testing.store_kit.leasing import Leasing
 from flannel_sdk.testing.store_kit.loading import Loading
 from flannel_sdk.testing.store_kit.renewing import Renewing
-from flannel_sdk.testing.store_kit.subject import StoreSubject, installed_harness
+from flannel_sdk.testing.store_kit.subject import AnyStorePlugin, StoreSubject, installed_harness
 from flannel_sdk.testing.store_kit.watching import Watching
 
 
@@ -51,13 +50,13 @@ class SubnetManagerConformance(Loading, Leasing, Renewing, Watching, Ending, kit
         return f"{named} ({cls.__name__})" if cls.subnet_manager else named
 
     @pytest.fixture
-    def store_plugin(self) -> SubnetManagerPlugin[object] | None:
+    def store_plugin(self) -> AnyStorePlugin | None:
         """The plugin; None: the one installed under ``subnet_manager``."""
         return None
 
     @pytest.fixture
     def subject(
-        self, store_plugin: SubnetManagerPlugin[object] | None, pytestconfig: pytest.Config
+        self, store_plugin: AnyStorePlugin | None, pytestconfig: pytest.Config
     ) -> StoreSubject:
         """Who is judged."""
         name = self.subnet_manager or pytestconfig.getoption("flannel_subnet_manager")

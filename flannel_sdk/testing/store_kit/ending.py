@@ -1,6 +1,7 @@
 """Cancelling and closing: nothing stays behind, and nothing is lost."""
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import aclosing
 
@@ -10,6 +11,7 @@ from flannel_sdk.testing.kit.conformance import Conformance
 from flannel_sdk.testing.kit.requirements import requirement
 from flannel_sdk.testing.kit.verdicts import held
 from flannel_sdk.testing.store_kit.bench import (
+    LINGER,
     Bench,
     StoreSite,
     attrs,
@@ -98,17 +100,12 @@ class Ending(Conformance):
             before = counter.connections()
             manager = await bench.open(1)
             for steps in (1, 5, 20, 100):
-                work = asyncio.create_task(manager.acquire_lease(attrs(1)))
-                await _cancelled(work, steps, "acquire_lease")
-                reading = asyncio.create_task(_read_all(manager.watch_leases()))
-                for _ in range(steps):
-                    await asyncio.sleep(0)
-                reading.cancel()
-                await end_of(reading, "watch_leases")
+                await _cut_short(manager, steps)
             await in_time(manager.aclose(), "aclose")
             await eventually(
-                lambda: counter.connections() <= before,
+                lambda: _open_now(counter) <= before,
                 lambda: f"{counter.connections() - before} are open after aclose",
+                LINGER,
             )
 
     @requirement(
@@ -129,17 +126,21 @@ class Ending(Conformance):
                 await next_of(items, "the first item")
                 await next_of(states, "the first state")
                 waiting = [asyncio.create_task(_rest(items)), asyncio.create_task(_rest(states))]
-                await asyncio.sleep(0)
-                await in_time(manager.aclose(), "aclose")
-                await in_time(manager.aclose(), "a second aclose")
-                for task, what in zip(waiting, ("watch_leases", "watch_lease"), strict=True):
-                    await asyncio.wait([task], timeout=5)
-                    ended = task.done()
-                    task.cancel()
-                    await asyncio.wait([task])
-                    held(ended, f"{what} goes on after aclose")
-                    error = None if task.cancelled() else task.exception()
-                    held(error is None, f"{what} raised {error!r} when the manager was closed")
+                try:
+                    await asyncio.sleep(0)
+                    await in_time(manager.aclose(), "aclose")
+                    await in_time(manager.aclose(), "a second aclose")
+                    await asyncio.wait(waiting, timeout=LINGER)
+                    ended = [task.done() for task in waiting]
+                finally:
+                    for task in waiting:
+                        task.cancel()
+                    await asyncio.wait(waiting)
+                for task, at_once, what in zip(
+                    waiting, ended, ("watch_leases", "watch_lease"), strict=True
+                ):
+                    held(at_once, f"{what} goes on after aclose")
+                    await in_time(task, f"{what}, when the manager was closed,")
             await no_task_left(before, "aclose")
             async with watching(await bench.open(2)) as watched:
                 await watched.until(knows(lease), "the lease, after aclose,")
@@ -158,11 +159,22 @@ async def _cancelled(work: "asyncio.Task[object]", steps: int, what: str) -> boo
     for _ in range(steps):
         await asyncio.sleep(0)
     if work.done():
-        work.result()
+        await in_time(work, f"{what}, after one that was cancelled,")
         return False
     work.cancel()
     await end_of(work, what)
     return True
+
+
+def _open_now(counter: CanCount) -> int:
+    gc.collect()  # a failure may keep frames of its own, and what they hold
+    return counter.connections()
+
+
+async def _cut_short(manager: SubnetManager, steps: int) -> None:
+    """Cancel two calls; nothing of them is kept here, for a task keeps its frames."""
+    await _cancelled(asyncio.create_task(manager.acquire_lease(attrs(1))), steps, "acquire_lease")
+    await _cancelled(asyncio.create_task(_read_all(manager.watch_leases())), steps, "watch_leases")
 
 
 async def _one_lease(bench: Bench, manager: SubnetManager) -> None:

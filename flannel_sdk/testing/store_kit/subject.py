@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Never, TypeAlias, cast
 
 from flannel_sdk.agent.installed_store import InstalledStore
 from flannel_sdk.engine.discovery import load_store_plugin
@@ -12,6 +13,9 @@ from flannel_sdk.errors import PluginError
 from flannel_sdk.interfaces import SubnetManager, SubnetManagerPlugin, SupportsConfigWrite
 from flannel_sdk.testing.kit.verdicts import leave_out
 from flannel_sdk.testing.store_kit.harness import OpenHarness, StoreHarness
+
+AnyStorePlugin: TypeAlias = SubnetManagerPlugin[Never]
+"""A plugin with whatever options of its own."""
 
 _SECONDS = "ttl"
 """The option by which an installed store's leases are made short, where it has it."""
@@ -23,7 +27,7 @@ class StoreSubject:
 
     name: str
     """Its entry point."""
-    given: SubnetManagerPlugin[object] | None = None
+    given: AnyStorePlugin | None = None
     """The plugin itself; None: the one that is installed under ``name``."""
     options: Mapping[str, str] = field(default_factory=dict)
     """As ``--store-option`` takes them. ``{folder}`` in a value is an empty folder, ``{unique}`` a
@@ -31,7 +35,9 @@ class StoreSubject:
 
     def load(self) -> SubnetManagerPlugin[object]:
         """The plugin; PluginError if it cannot be used."""
-        return self.given if self.given is not None else load_store_plugin(self.name)
+        if self.given is not None:
+            return cast("SubnetManagerPlugin[object]", self.given)
+        return load_store_plugin(self.name)
 
     @property
     def plugin(self) -> SubnetManagerPlugin[object]:

@@ -15,7 +15,7 @@ from flannel_sdk.model import (
     format_subnet_key,
 )
 from flannel_sdk.testing.kit.verdicts import Broken
-from flannel_sdk.testing.store_kit.bench import PATIENCE, in_time, words
+from flannel_sdk.testing.store_kit.bench import PATIENCE, awaited, words
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Watched:
                     await self.news.wait()
         except TimeoutError:
             told = ", ".join(words(one) for one in self.leases) or "no lease"
-            raise Broken(f"{what} is not told within {PATIENCE:.0f} s; it knows {told}") from None
+            raise Broken(f"{what} is not told within {PATIENCE:g} s; it knows {told}") from None
 
     async def until_or(self, condition: Callable[["Watched"], object], seconds: float) -> None:
         """Return once it is so, or after ``seconds``."""
@@ -107,9 +107,13 @@ async def watching(manager: SubnetManager) -> AsyncIterator[Watched]:
 async def next_of(items: AsyncGenerator[T, None], what: str) -> T:
     """The next item; Broken if there is none."""
     try:
-        return await in_time(anext(items), what)
+        return await awaited(anext(items), what)
     except StopAsyncIteration:
         raise Broken(f"{what}: the watch ended") from None
+    except Broken:
+        raise
+    except Exception as error:
+        raise Broken(f"{what}: the watch raised {type(error).__name__}: {error}") from error
 
 
 def knows(*leases: Lease) -> Callable[[Watched], bool]:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,10 @@ pytestmark = pytest.mark.root
 @pytest.fixture
 def nodes(make_netns: Callable[[str], Namespace]) -> list[Node]:
     return underlay(make_netns)
+
+
+def forward() -> None:
+    Path("/proc/sys/net/ipv4/conf/all/forwarding").write_text("1", encoding="ascii")
 
 
 @pytest.fixture(params=PAIRS)
@@ -93,7 +98,8 @@ async def test_the_mtu_of_a_narrow_way_is_told_and_fragments_go_it(
     nodes: list[Node], paths: tuple[str, str]
 ) -> None:
     one, two = nodes
-    one.ip("route add 192.0.2.2/32 dev eth0 mtu 1300")
+    one.ip("route add 192.0.2.2/32 dev eth0 mtu lock 1300")
+    one.netns.call(forward)  # as any node does; eBPF is not told of a route's MTU without
     async with pair(nodes, paths):
         told = await asyncio.to_thread(told_by_icmp, one, pod(two), size=1472)
         assert told == (errno.EMSGSIZE, "10.5.1.0", 1272)

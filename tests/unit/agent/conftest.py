@@ -14,4 +14,4 @@ def underlay(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(request: InterfaceRequest, *_: object) -> ExternalInterface:
         return ExternalInterface(request.interfaces[0], 1, 1500, PUBLIC, PUBLIC)
 
-    monkeypatch.setattr("flannel_sdk.agent.node_agent.find_external_interface", find)
+    monkeypatch.setattr("flannel_sdk.agent.underlay.find_external_interface", find)

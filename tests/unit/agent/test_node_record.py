@@ -47,7 +47,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[InterfaceRequest]:
         asked.append(request)
         return ExternalInterface("eth7", 1, 1500, PUBLIC, PUBLIC)
 
-    monkeypatch.setattr("flannel_sdk.agent.node_agent.find_external_interface", find)
+    monkeypatch.setattr("flannel_sdk.agent.underlay.find_external_interface", find)
     return asked
 
 
@@ -63,7 +63,7 @@ async def test_stored_public_ips_go_before_those_of_the_options(
         agent = NodeAgent(store, options, backends=lambda _: backend)
         async with running(agent):
             await agent.wait_registered()
-    assert requests == [InterfaceRequest("eth7", public_ip=STORED, public_ipv6=FLAGS.ipv6)]
+    assert requests[0] == InterfaceRequest("eth7", public_ip=STORED, public_ipv6=FLAGS.ipv6)
 
 
 async def test_a_stored_public_ip_that_is_none_ends_the_agent(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from flannel_sdk.agent import AgentOptions
 from flannel_sdk.cli import main
-from flannel_sdk.interfaces import SubnetManager
+from flannel_sdk.interfaces import Network, SubnetManager
 
 Body = Callable[[], object]
 MEMORY = ["daemon", "--store", "memory", "--store-option", "name=test-of-the-daemon"]
@@ -20,9 +20,20 @@ class StandInAgent:
     store: SubnetManager | None = None
     body: Body = staticmethod(lambda: None)
     cancelled = False
+    network: Network | None = None
+    """What is registered, if anything is."""
 
     def __init__(self, store: SubnetManager, options: AgentOptions) -> None:
         type(self).options, type(self).store = options, store
+
+    async def wait_registered(self) -> Network:
+        if self.network is None:
+            await asyncio.Event().wait()
+        assert self.network is not None
+        return self.network
+
+    async def wait_converged(self) -> None:
+        await asyncio.Event().wait()
 
     async def run(self) -> None:
         self.body()

@@ -50,7 +50,7 @@ def _underlay(monkeypatch: pytest.MonkeyPatch) -> None:
         public_ips = ByFamily(request.public_ips.ipv4 or own.ipv4)
         return ExternalInterface(request.interfaces[0], 1, 1500, own, public_ips)
 
-    monkeypatch.setattr("flannel_sdk.agent.node_agent.find_external_interface", find)
+    monkeypatch.setattr("flannel_sdk.agent.underlay.find_external_interface", find)
 
 
 @asynccontextmanager
