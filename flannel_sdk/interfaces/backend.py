@@ -69,11 +69,13 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackendContext:
-    """What a backend is made with; all fields are required."""
+    """What a backend is made with."""
 
     interface: ExternalInterface
     netns: str | None
     """Path of the network namespace to work in (``/run/netns/NAME``); None for the process's."""
+    blackhole_route: bool = False
+    """Whether what is sent to addresses of our subnets that nobody has is to be dropped here."""
 
 
 @runtime_checkable
