@@ -89,6 +89,17 @@ def test_a_wrong_value_ends_it_before_the_agent_is_made(
     assert agent.options is None
 
 
+def test_the_last_line_is_json_too_where_that_is_asked_for(
+    agent: type[StandInAgent], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.body = staticmethod(fail_with(InterfaceUnavailable("there is no eth7")))
+    assert main([*MEMORY, "--log-format=json"]) == 1
+    assert capsys.readouterr().err == ""
+    assert caplog.messages[-1] == "there is no eth7"
+    assert main([*MEMORY, "--log-format=json", "--healthz-port=x"]) == 2
+    assert "--healthz-port has to be a number" in caplog.messages[-1]
+
+
 def test_verbose_is_about_us_and_not_about_libraries_that_log_tokens(
     agent: type[StandInAgent], caplog: pytest.LogCaptureFixture
 ) -> None:
