@@ -55,6 +55,7 @@ def test_flags_become_the_agents_options(agent: type[StandInAgent]) -> None:
         subnet_file=Path("/x/subnet.env"),
         status_socket=Path("/x/s.sock"),
         renew_margin=30.0,
+        interface_patience=10.0,
         firewall=FirewallOptions(iptables_forward_rules=True),
     )
 
@@ -64,6 +65,7 @@ def test_without_flags_they_are_flannels(agent: type[StandInAgent]) -> None:
         subnet_file=Path("/run/flannel/subnet.env"),
         status_socket=Path("/run/flannel/flannel-sdk.sock"),
         renew_margin=3600.0,
+        interface_patience=10.0,
         firewall=FirewallOptions(iptables_forward_rules=True),
     )
 
