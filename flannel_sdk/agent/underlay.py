@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import aclosing
 
 from flannel_sdk.backoff import Trouble, retry
-from flannel_sdk.errors import FlannelError, PermanentError
+from flannel_sdk.errors import FlannelError, InterfaceUnavailable, PermanentError
 from flannel_sdk.hostnet.external_interface import find_external_interface
 from flannel_sdk.hostnet.interface_events import interface_changes
 from flannel_sdk.hostnet.interface_request import InterfaceRequest
@@ -57,9 +58,19 @@ class Underlay:
             raise RuntimeError("no interface was found yet")
         return self._applied
 
-    async def find(self) -> None:
-        """Wait for an interface that fits."""
-        found = await retry("choosing the underlay interface", self._find)
+    async def find(self, patience: float = math.inf) -> None:
+        """Wait for an interface that fits; PermanentError if there is none in ``patience`` seconds.
+
+        Whoever named one that is not there should be told so, and not wait for ever.
+        """
+        try:
+            async with asyncio.timeout(None if patience == math.inf else patience):
+                found = await retry("choosing the underlay interface", self._find)
+        except TimeoutError:
+            try:
+                found = await self._find()
+            except InterfaceUnavailable as error:
+                raise PermanentError(str(error)) from error
         self._applied = self._newest = found
         for family, pool in self._config.pools.items_by_family():
             address = found.addresses.get(family)
