@@ -36,11 +36,11 @@ class Host:
         self.found = found
         self.changed.set()
 
-    async def changes(self, *_: object, **__: object) -> AsyncGenerator[None, None]:
+    async def changes(self, *_: object, **__: object) -> AsyncGenerator[bool, None]:
         while True:
             await self.changed.wait()
             self.changed.clear()
-            yield
+            yield True
 
 
 class Following(Recording):
