@@ -15,6 +15,12 @@ from flannel_sdk.testing.namespaces import Namespace
 pytestmark = pytest.mark.root
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flannel_sdk.hostnet.interface_events._CALM_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "change",
     [
@@ -35,6 +41,7 @@ async def test_a_change_is_heard_of(netns: Namespace, change: list[str]) -> None
         assert await anext(changes) is True
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_who_hears_nothing_may_look_now_and_then(netns: Namespace) -> None:
     async with aclosing(interface_changes(netns.path, at_least_every=0.01)) as changes:
         async with asyncio.timeout(20):
