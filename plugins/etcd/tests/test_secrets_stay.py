@@ -16,7 +16,7 @@ import pytest
 from flannel_sdk_etcd.options import EtcdOptions
 
 from flannel_sdk.agent import open_store
-from flannel_sdk.cli.status import ask
+from flannel_sdk.agent.status_client import ask
 from flannel_sdk.errors import FlannelError
 from flannel_sdk.model import Secret
 
