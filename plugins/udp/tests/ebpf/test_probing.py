@@ -133,11 +133,14 @@ def test_the_verifiers_words_are_in_the_sentence(
         (errno.EPERM, DatapathUnsupported),
         (errno.ENOSYS, DatapathUnsupported),
         (errno.EINVAL, DatapathUnsupported),
-        (errno.ENODEV, DatapathUnsupported),
+        (errno.EPROTO, DatapathUnsupported),
+        (errno.ENODEV, KernelRefused),
         (errno.ENOMEM, KernelRefused),
     ],
 )
-def test_only_a_lack_of_room_may_heal_at_first(number: int, kind: type[Exception]) -> None:
+def test_only_a_lack_of_room_or_of_a_device_may_heal_at_first(
+    number: int, kind: type[Exception]
+) -> None:
     assert type(impossible("do it", OSError(number, "words"))) is kind
 
 
