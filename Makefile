@@ -13,7 +13,8 @@ PLUGINS := $(dir $(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(foreach plugin,$(PLUGINS),-e $(plugin))
 EDITABLE_TEST := $(foreach plugin,$(PLUGINS),-e '$(plugin)[test]')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-
+# Tests start hundreds of processes from this tree: without .pyc files each compiles it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-quick check bench bench-udp docs kube-apiserver clean need-ip need-etcd need-cni need-systemd

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flannel_sdk.cli.status import ask
+from flannel_sdk.agent.status_client import ask
 from flannel_sdk.errors import FlannelError
 
 UNDERLAY = 0xAC100000  # 172.16.0.0/12: only ever inside the namespace

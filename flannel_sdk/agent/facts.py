@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from flannel_sdk.agent.underlay import Underlay
-from flannel_sdk.model import UNKNOWN_EXPIRY, Lease
+from flannel_sdk.model import UNKNOWN_EXPIRY, Lease, NetworkConfig
+from flannel_sdk.redaction import redacted
 
 
 def lease_facts(lease: Lease) -> Mapping[str, object]:
@@ -29,4 +30,14 @@ def interface_facts(underlay: Underlay | None) -> Mapping[str, object] | None:
         "addresses": [str(address) for _, address in interface.addresses.items_by_family()],
         "public_ips": [str(address) for _, address in interface.public_ips.items_by_family()],
         "problem": underlay.problem,
+    }
+
+
+def config_facts(config: NetworkConfig) -> Mapping[str, object]:
+    """The network's configuration as it is applied, without what looks like a secret."""
+    return {
+        "pools": [str(pool.network) for _, pool in config.pools.items_by_family()],
+        "subnet_lengths": [pool.subnet_length for _, pool in config.pools.items_by_family()],
+        "backend": config.backend_type,
+        "backend_options": redacted(config.backend_options.values),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flannel_sdk.agent.config_follower import ConfigFollower
-from flannel_sdk.agent.facts import interface_facts, lease_facts
+from flannel_sdk.agent.facts import config_facts, interface_facts, lease_facts
 from flannel_sdk.agent.host_rules import former_addresses, make_firewall, rule_addresses
 from flannel_sdk.agent.node_record import asked_interface, holder_names, tell_ready
 from flannel_sdk.agent.options import AgentOptions
@@ -103,7 +103,12 @@ class NodeAgent:
                 await stack.enter_async_context(
                     serve_status(
                         self._options.status_socket,
-                        {"status": self._status, "peers": self._peers, "plan": self._plan},
+                        {
+                            "status": self._status,
+                            "peers": self._peers,
+                            "plan": self._plan,
+                            "inspect": self._inspect,
+                        },
                     )
                 )
             with single_error():
@@ -337,6 +342,19 @@ class NodeAgent:
             {"action": change.action, "kind": change.kind, "subject": change.subject}
             for change in await self.plan()
         ]
+
+    async def _inspect(self) -> object:
+        from flannel_sdk.agent.inspection import inspect_store
+
+        if self._feed is None or self._keeper is None or self._follower is None:
+            raise RetryableError("it has not registered its network yet")
+        return {
+            "netns": self._options.netns,
+            "renew_margin": self._options.renew_margin,
+            "healthz_port": self._options.health.port,
+            "config": config_facts(self._follower.applied),
+            "store": await inspect_store(self._store, self._feed, self._keeper.lease),
+        }
 
 
 async def _unless(otherwise: Awaitable[object], work: Awaitable[T]) -> T | None:

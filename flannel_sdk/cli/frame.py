@@ -48,6 +48,7 @@ COMMANDS = {
     ),
     "peers": Command("flannel_sdk.cli.status", "the peers that the running daemon knows"),
     "plan": Command("flannel_sdk.cli.status", "what would change in the kernel; changes nothing"),
+    "doctor": Command("flannel_sdk.cli.doctor", "find the layer that is broken, and what to do"),
     "config": Command(
         "flannel_sdk.cli.config", "show or put the network's configuration in a store"
     ),

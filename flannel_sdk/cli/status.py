@@ -1,18 +1,13 @@
 """``flannel-sdk status``, ``peers`` and ``plan``: what the running daemon tells about itself."""
 
 import argparse
-import json
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from flannel_sdk.agent.status_client import ask
 from flannel_sdk.cli.tables import print_json, print_table, remaining
-from flannel_sdk.errors import PermanentError
 from flannel_sdk.hostnet.run_files import DEFAULT_STATUS_SOCKET
-
-_PATIENCE = 30.0
-"""Seconds; a plan reads the kernel's tables."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,26 +34,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_plan(cast("list[dict[str, object]]", answer))
     return 0
-
-
-def ask(path: Path, command: str) -> object:
-    """The daemon's answer to ``command``; PermanentError if there is none or it is an error."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_PATIENCE)
-            connection.connect(str(path))
-            connection.sendall(json.dumps({"command": command}).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                answer: object = json.loads(stream.readline())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PermanentError(
-            f"no daemon answers at {path} ({reason}): is flannel-sdk daemon running, "
-            "and with this --status-socket?"
-        ) from error
-    if isinstance(answer, dict) and "error" in answer:
-        raise PermanentError(str(answer["error"]))
-    return answer
 
 
 def _print_status(answer: dict[str, object]) -> None:

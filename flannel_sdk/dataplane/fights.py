@@ -8,6 +8,8 @@ _CALM = 10.0
 _FREE = 3
 _FIRST = 0.1
 _LONGEST = 5.0
+_SETTLED = 1.0
+"""Seconds after a repair that nobody has undone: the fight is over, or pauses."""
 
 
 class Fights:
@@ -65,13 +67,13 @@ class Fights:
         }
 
     def contested_since(self) -> float | None:
-        """Since when the key that is fought over longest has been; None without a fight."""
+        """Since when the key that is fought over longest has been; None without a fight now."""
         now = self._clock()
         return min(
             (
                 since
                 for key, since in self._contested.items()
-                if now - self._history[key][1] <= _CALM + _LONGEST
+                if key in self.later or now - self._history[key][1] <= _SETTLED
             ),
             default=None,
         )

@@ -1,9 +1,13 @@
 """TUN devices, which are made and read through /dev/net/tun and not through netlink."""
 
+import errno
 import fcntl
 import os
 from struct import pack
 from typing import Final
+
+from flannel_sdk.dataplane.refusals import refusal
+from flannel_sdk.errors import FlannelError, KernelRefused, KernelUnsupported
 
 TUN: Final = "tun"
 """``Device.kind`` of a TUN device: IP packets without a link-layer header."""
@@ -23,10 +27,17 @@ def open_tun(name: str) -> int:
 
     Each read and write is one packet behind a ``virtio_net_hdr`` of 10 bytes in host byte order
     (linux/if_tun.h); TCP packets of IPv4 may be large, and checksums left to be made. The device is
-    persistent: it outlives the descriptor, but is without a carrier then. Not blocking. OSError:
-    EBUSY while another descriptor is open, EPERM without CAP_NET_ADMIN, ENOENT or ENODEV where the
-    kernel has no TUN.
+    persistent: it outlives the descriptor, but is without a carrier then. Not blocking.
+    KernelRefused while another descriptor is open, PrivilegeError without CAP_NET_ADMIN,
+    KernelUnsupported where there is no /dev/net/tun.
     """
+    try:
+        return _open(name)
+    except OSError as error:
+        raise _refused(name, error) from error
+
+
+def _open(name: str) -> int:
     descriptor = os.open(_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
@@ -40,5 +51,22 @@ def open_tun(name: str) -> int:
 
 
 def make_tun(name: str) -> None:
-    """Create a TUN device, down, that stays; OSError as ``open_tun``."""
+    """Create a TUN device, down, that stays; errors as ``open_tun``."""
     os.close(open_tun(name))
+
+
+def _refused(name: str, error: OSError) -> FlannelError:
+    number = error.errno or 0
+    if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        return KernelUnsupported(
+            "there is no /dev/net/tun: load the kernel's tun module (modprobe tun), or give the"
+            " container that device",
+            number,
+        )
+    if number == errno.EBUSY:
+        return KernelRefused(
+            f"another program has the TUN device {name} open: stop it (flanneld?)", number
+        )
+    if number == errno.EACCES:
+        number = errno.EPERM
+    return refusal(f"open the TUN device {name}", number, error.strerror or str(error))

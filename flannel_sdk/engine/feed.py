@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from flannel_sdk.engine.admission import Admission
 from flannel_sdk.engine.convergence import Convergence
@@ -20,8 +21,18 @@ from flannel_sdk.model import (
 from flannel_sdk.model.subnet_key import format_subnet_key
 
 _log = logging.getLogger(__name__)
+_MOST_GONE = 100
+"""Peers that are gone and still remembered."""
 _MOST_LOGGED = 100
 """Refusals and malformed entries beyond this many are counted, and not logged."""
+
+
+class GonePeer(NamedTuple):
+    """A peer that was served, and whose lease is not in the store any more."""
+
+    lease: Lease
+    at: float
+    """By CLOCK_MONOTONIC."""
 
 
 class _Consumer:
@@ -73,6 +84,7 @@ class LeaseFeed:
         self._revision = 0
         self._convergence = Convergence()
         self._unsettled_since: float | None = time.monotonic()
+        self._gone: dict[Subnets, GonePeer] = {}
 
     @property
     def settled(self) -> bool:
@@ -130,12 +142,28 @@ class LeaseFeed:
                 pending[subnets] = lease
             peers[subnets] = lease
         for subnets in removed:
-            if peers.pop(subnets, None) is not None:
+            if (gone := peers.pop(subnets, None)) is not None:
                 pending[subnets] = None
+                self._remember(gone)
         for consumer in self._consumers:
             if not consumer.full:
                 consumer.pending.update(pending)
         return bool(pending)
+
+    def _remember(self, gone: Lease) -> None:
+        if len(self._gone) >= _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
+        self._gone.pop(gone.subnets, None)
+        self._gone[gone.subnets] = GonePeer(gone, time.monotonic())
+
+    def gone(self) -> Sequence[GonePeer]:
+        """The last peers that were lost and have not come back, the oldest first."""
+        known = self._peers.keys() | self._admission.refused.keys()
+        return [gone for subnets, gone in self._gone.items() if subnets not in known]
+
+    def refused(self) -> Mapping[Subnets, str]:
+        """Why each lease that is not believed is not, as a phrase."""
+        return dict(self._admission.refused)
 
     def _wake(self) -> None:
         if self._consumers:

@@ -34,3 +34,20 @@ def counts(status: Status, *path: str) -> dict[str, float]:
     """The numbers by name at ``path``; whatever else is there is left out."""
     found = part(status, *path)
     return {name: value for name in found if (value := number(found, name)) is not None}
+
+
+def rows(status: Status, name: str) -> list[Status]:
+    """The mappings in a list of a status."""
+    found = status.get(name)
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+
+
+def texts(status: Status, name: str) -> list[str]:
+    """The texts in a list of a status."""
+    found = status.get(name)
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def first(status: Status, name: str) -> str:
+    """The first of ``texts``; a question mark where there is none."""
+    return next(iter(texts(status, name)), "?")

@@ -22,7 +22,7 @@ from flannel_sdk.lab.errors import LabError
 from flannel_sdk.lab.mounts import netns_directory_is_mounted
 from flannel_sdk.lab.names import LabNames, netns_path
 from flannel_sdk.lab.node_files import NodeFiles, SubnetFile
-from flannel_sdk.lab.ping import DEFAULT_PACKET_BYTES, Matrix, Pod, ping_all
+from flannel_sdk.lab.ping import Matrix, Pod, ping_all
 from flannel_sdk.lab.processes import ProcessId, terminate
 from flannel_sdk.lab.secret_files import read_secrets, write_secrets
 from flannel_sdk.lab.spec import LabSpec
@@ -42,6 +42,7 @@ from flannel_sdk.lab.store import (
     shown_options,
 )
 from flannel_sdk.lab.topology import attach_pod, make_nodes, make_underlay, remove_namespaces
+from flannel_sdk.probing.pings import SMALL_PACKET_BYTES
 from flannel_sdk.task_groups import single_error
 
 Progress = Callable[[str], None]
@@ -168,7 +169,7 @@ class Lab:
         *,
         timeout: float = 2.0,
         interval: float = 0.2,
-        packet_bytes: int = DEFAULT_PACKET_BYTES,
+        packet_bytes: int = SMALL_PACKET_BYTES,
     ) -> Matrix:
         """Ping between every pair of pods; see ``ping_all``."""
         return await ping_all(

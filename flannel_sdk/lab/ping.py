@@ -1,16 +1,19 @@
 """Pings between every pair of pods at once, until each has answered or time is over."""
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from flannel_sdk.lab.echo import ECHO_HEADER_BYTES, IP_HEADER_BYTES, EchoReply, EchoSocket
 from flannel_sdk.model import Family, IPAddress
-
-DEFAULT_PACKET_BYTES = 84
+from flannel_sdk.probing.echo import EchoSocket
+from flannel_sdk.probing.pings import (
+    SMALL_PACKET_BYTES,
+    PingSender,
+    ask_until_answered,
+    payload,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ async def ping_all(
     *,
     timeout: float = 2.0,
     interval: float = 0.2,
-    packet_bytes: int = DEFAULT_PACKET_BYTES,
+    packet_bytes: int = SMALL_PACKET_BYTES,
 ) -> Matrix:
     """Ping from each pod to each other one, in every family both have.
 
@@ -99,12 +102,9 @@ async def ping_all(
     """
     senders = [sender for pod in pods for sender in _senders(pod, pods, packet_bytes)]
     try:
-        start = time.monotonic()
-        for sender in senders:
-            sender.start(start)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await _ask_until_answered(senders, interval)
+                await ask_until_answered(senders, interval)
     finally:
         for sender in senders:
             sender.socket.close()
@@ -112,60 +112,7 @@ async def ping_all(
     return Matrix(tuple(sorted(results, key=lambda r: (r.pair.family, *r.pair))))
 
 
-async def _ask_until_answered(senders: "Sequence[_Sender]", interval: float) -> None:
-    """Sending yields to the loop after each sender, so that answers are timed when they come."""
-    while True:
-        for sender in senders:
-            sender.ask()
-            await asyncio.sleep(0)
-        pending = [sender.done.wait() for sender in senders]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(interval):
-                await asyncio.gather(*pending)
-                return
-
-
-@dataclass(slots=True)
-class _Sender:
-    """All pings that start in one pod with one family."""
-
-    socket: EchoSocket
-    payload: bytes
-    results: dict[IPAddress, PairResult]
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    _began: float = 0.0
-    _sent_at: dict[int, float] = field(default_factory=dict)
-
-    def start(self, began: float) -> None:
-        self._began = began
-        self.socket.start_reading(self._on_reply)
-        if not self.results:
-            self.done.set()
-
-    def ask(self) -> None:
-        for address, result in self.results.items():
-            if result.round_trip is not None:
-                continue
-            sequence = len(self._sent_at) & 0xFFFF
-            self._sent_at[sequence] = time.monotonic()
-            error = self.socket.send(address, sequence, self.payload)
-            result.sent += 1
-            result.refusal = None if error is None else error.strerror
-
-    def _on_reply(self, reply: EchoReply) -> None:
-        now = time.monotonic()
-        result = self.results.get(reply.source)
-        sent_at = self._sent_at.get(reply.sequence)
-        if result is None or sent_at is None or result.round_trip is not None:
-            return
-        result.round_trip = now - sent_at
-        result.answered_after = now - self._began
-        result.refusal = None
-        if all(other.round_trip is not None for other in self.results.values()):
-            self.done.set()
-
-
-def _senders(pod: Pod, pods: Sequence[Pod], packet_bytes: int) -> Iterator[_Sender]:
+def _senders(pod: Pod, pods: Sequence[Pod], packet_bytes: int) -> Iterator[PingSender[PairResult]]:
     for own in pod.addresses:
         results = {
             address: PairResult(Pair(pod.node, other.node, own.family), address)
@@ -174,6 +121,5 @@ def _senders(pod: Pod, pods: Sequence[Pod], packet_bytes: int) -> Iterator[_Send
             for address in other.addresses
             if address.family is own.family
         }
-        headers = IP_HEADER_BYTES[own.family] + ECHO_HEADER_BYTES
-        payload = bytes(max(0, packet_bytes - headers))
-        yield _Sender(EchoSocket(pod.netns, own.family), payload, results)
+        socket = EchoSocket(pod.netns, own.family)
+        yield PingSender(socket, payload(own.family, packet_bytes), results)

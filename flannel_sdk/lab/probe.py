@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from flannel_sdk.lab.echo import EchoReply, EchoSocket
 from flannel_sdk.lab.ping import Pod
 from flannel_sdk.model import Family, IPAddress
+from flannel_sdk.probing.echo import EchoReply, EchoSocket
 
 _SEQUENCES = 65536
 

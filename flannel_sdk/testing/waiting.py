@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def eventually(condition: Callable[[], object], what: str, seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
     """Return when ``condition()`` is true; AssertionError that names ``what`` after ``seconds``."""
     try:
         async with asyncio.timeout(seconds):

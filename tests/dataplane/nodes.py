@@ -144,7 +144,7 @@ def holds(netns: Namespace, expected: Sequence[Peer], family: Family = Family.IP
     )
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> float:
+async def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> float:
     """Seconds until a condition holds; AssertionError after the deadline."""
     loop = asyncio.get_running_loop()
     start = loop.time()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flannel_sdk.cli.status import ask
+from flannel_sdk.agent.status_client import ask
 from flannel_sdk.errors import FlannelError
 from flannel_sdk.testing.namespaces import Namespace
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent, open_store
-from flannel_sdk.cli.status import ask
+from flannel_sdk.agent.status_client import ask
 from flannel_sdk.hostnet.firewall.rules import NO_RIGHT
 from flannel_sdk.interfaces import SupportsConfigWrite
 from flannel_sdk.testing.namespaces import Namespace, run

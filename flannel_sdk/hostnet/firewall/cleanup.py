@@ -49,10 +49,9 @@ def _tables(kernel: NftSocket) -> Iterable[tuple[str, Sequence[Change]]]:
 
 
 def _nft_chains(kernel: NftSocket) -> Iterable[tuple[str, Sequence[Change]]]:
-    present = kernel.chains()
     for family in Family:
         for chain in FLANNEL_CHAINS:
-            seen = read_chains(kernel, present, family, chain)
+            seen = read_chains(kernel, family, chain)
             if chain.name in seen:
                 view = ChainView(chain, (), seen, ())
                 name = f"iptables-nft chain {chain.name} ({family})"

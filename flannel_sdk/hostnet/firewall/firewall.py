@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_GATHER: Final = 0.02
+_GATHER: Final = 0.05
 """Seconds to wait after a notice: more of them may be on their way."""
 _LONGEST: Final = 0.8
 """Seconds that rules may be gone even where somebody takes them away again and again."""
@@ -51,6 +51,7 @@ class Firewall:
         self._settled = asyncio.Event()
         """Set while what is wanted is in the kernel, or given up."""
         self._engine: Engine | None = None
+        self._notices: NftNotices | None = None
         self._authors: set[str] = set()
         self._said: dict[str, tuple[float, int]] = {}
         """When each sentence about a repair was logged, and how often it was true since."""
@@ -100,8 +101,25 @@ class Firewall:
             _log.warning("there will be no forward rules: %s", error)
             await self._do_nothing()
         finally:
-            engine, self._engine = self._engine, None
-            await worker.aclose(engine.close if engine else None)
+            await worker.aclose(self._close)
+
+    def _open(self, rules: RuleSet) -> "Engine":
+        """In the worker's thread, so that nothing is open that ``_close`` does not know."""
+        if self._engine is None:
+            self._engine = _open_engine(self._kind, rules, self._options.iptables_resync)
+        return self._engine
+
+    def _listen(self) -> "NftNotices | None":
+        with suppress(OSError):
+            self._notices = _open_notices()
+        return self._notices
+
+    def _close(self) -> None:
+        for opened in (self._engine, self._notices):
+            if opened is not None:
+                opened.close()
+        self._engine = None
+        self._notices = None
 
     async def _do_nothing(self) -> None:
         while True:
@@ -112,9 +130,8 @@ class Firewall:
     @asynccontextmanager
     async def _noticing(self, worker: Worker) -> AsyncIterator[None]:
         """Wake up for each change of nf_tables, where there is such a thing."""
-        try:
-            notices = await worker.call(_listen)
-        except OSError:
+        notices = await worker.call(self._listen)
+        if notices is None:
             yield
             return
         loop = asyncio.get_running_loop()
@@ -128,7 +145,6 @@ class Firewall:
             yield
         finally:
             loop.remove_reader(notices.socket)
-            notices.close()
 
     async def _keep(self, worker: Worker) -> None:
         trouble = Trouble(_log, "setting the masquerade and forward rules")
@@ -137,11 +153,9 @@ class Firewall:
         while True:
             rules = await self._next_turn()
             try:
-                if self._engine is None:
-                    resync = self._options.iptables_resync
-                    self._engine = await worker.call(_open_engine, self._kind, rules, resync)
+                engine = await worker.call(self._open, rules)
                 authors, self._authors = self._authors, set()
-                found = await worker.call(self._engine.settle, rules)
+                found = await worker.call(engine.settle, rules)
             except PermanentError:
                 raise
             except Exception as error:  # also a defect of ours, which must not end the agent
@@ -150,10 +164,12 @@ class Firewall:
                 self._wake.set()
                 continue
             trouble.over()
-            self._problem = self._engine.problem
+            if engine.problem not in (None, self._problem):
+                _log.warning("%s", engine.problem)
+            self._problem = engine.problem
             if settled != rules:
                 settled = rules
-                _say_set(self._engine, found)
+                _say_set(engine, found)
             elif found:
                 self._repairs.update(found)
                 self._say_repaired(found, authors)
@@ -206,7 +222,7 @@ class Firewall:
 # What takes a while to import is imported in the worker's thread, while others go on.
 
 
-def _listen() -> "NftNotices":
+def _open_notices() -> "NftNotices":
     from flannel_sdk.hostnet.firewall.nft_notices import NftNotices
 
     return NftNotices()
@@ -227,5 +243,3 @@ def _remove_own_table(rules: RuleSet) -> None:
 def _say_set(engine: "Engine", found: Sequence[str]) -> None:
     what = "are set" if found else "were there already"
     _log.info("the masquerade and forward rules %s: %s", what, engine.place)
-    if engine.problem:
-        _log.warning("%s", engine.problem)

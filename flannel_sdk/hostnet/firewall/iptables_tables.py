@@ -11,7 +11,9 @@ from flannel_sdk.hostnet.firewall import nft_numbers as n
 from flannel_sdk.hostnet.firewall.flannel_chains import (
     FLANNEL_CHAINS,
     FORWARD_CHAIN,
+    Chains,
     ChainView,
+    FlannelChain,
 )
 from flannel_sdk.hostnet.firewall.iptables_programs import (
     IptablesPrograms,
@@ -101,7 +103,7 @@ class IptablesTables(ABC):
 
     @abstractmethod
     def _seems_right(self, rules: RuleSet) -> bool:
-        """Whether the tables are as ``rules`` want them; False also if that cannot be told."""
+        """Whether what ``_state`` has seen is as ``rules`` want it; False also if none can tell."""
 
     def close(self) -> None:  # noqa: B027  # only one variant opens something
         """Free what was opened."""
@@ -115,32 +117,25 @@ class NftVariant(IptablesTables):
     def __init__(self, family: Family, kernel: NftSocket) -> None:
         super().__init__(family)
         self._kernel = kernel
+        self._seen: dict[FlannelChain, Chains] = {}
 
     def drops_forwarded(self) -> bool:
         """Whether FORWARD drops what no rule accepts."""
-        wanted = (self.family, FORWARD_CHAIN.table, FORWARD_CHAIN.caller)
-        return any(
-            (chain.family, chain.table, chain.name) == wanted
-            and chain.kind == "filter"
-            and chain.policy == n.NF_DROP
-            for chain in self._kernel.chains()
-        )
+        found = self._kernel.chain(self.family, FORWARD_CHAIN.table, FORWARD_CHAIN.caller)
+        return found is not None and found.kind == "filter" and found.policy == n.NF_DROP
 
     def _state(self, rules: RuleSet) -> Hashable:
-        present = self._kernel.chains()
+        self._seen = {
+            chain: read_chains(self._kernel, self.family, chain) for chain in FLANNEL_CHAINS
+        }
         return tuple(
-            (name, tuple(seen))
-            for chain in FLANNEL_CHAINS
-            for name, seen in read_chains(self._kernel, present, self.family, chain).items()
+            (name, tuple(seen)) for chains in self._seen.values() for name, seen in chains.items()
         )
 
     def _seems_right(self, rules: RuleSet) -> bool:
-        present = self._kernel.chains()
         return not any(
-            ChainView.of(
-                chain, rules, self.family, read_chains(self._kernel, present, self.family, chain)
-            ).damage(rules.fully_random)
-            for chain in FLANNEL_CHAINS
+            ChainView.of(chain, rules, self.family, seen).damage(rules.fully_random)
+            for chain, seen in self._seen.items()
         )
 
 
@@ -157,6 +152,7 @@ class LegacyVariant(IptablesTables):
         self._looked = -math.inf
         self._sizes: Hashable = None
         self._prints: Hashable = None
+        self._searched: RuleSet | None = None
 
     def drops_forwarded(self) -> bool:
         """Whether FORWARD drops what no rule accepts."""
@@ -178,8 +174,11 @@ class LegacyVariant(IptablesTables):
             return False
         if self.has_flannel_chains():
             return False
-        # A flannel up to 0.11 made no chains: that takes the programs to see.
-        return not self._present() or find_programs(self.family, self.variant) is None
+        # A flannel up to 0.11 made no chains: that takes the programs to see, once.
+        if self._searched == rules or not self._present():
+            return True
+        self._searched = rules
+        return find_programs(self.family, self.variant) is None
 
     def has_flannel_chains(self) -> bool:
         """Whether a chain of flannel's is there, of whatever network."""

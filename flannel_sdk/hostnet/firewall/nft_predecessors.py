@@ -1,6 +1,6 @@
 """What stands in nf_tables that our table replaces: flanneld's tables, iptables-nft's chains."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from flannel_sdk.hostnet.firewall import nft_numbers as n
@@ -14,7 +14,6 @@ from flannel_sdk.hostnet.firewall.flannel_chains import (
 )
 from flannel_sdk.hostnet.firewall.nft_decode import decode_rule
 from flannel_sdk.hostnet.firewall.nft_socket import (
-    BaseChain,
     Change,
     NftSocket,
     delete_chain,
@@ -57,18 +56,15 @@ def _is_ours(kernel: NftSocket, family: Family, name: str, rules: RuleSet) -> bo
     )
 
 
-def read_chains(
-    kernel: NftSocket, present: Sequence[BaseChain], family: Family, chain: FlannelChain
-) -> Chains:
-    """One of flannel's chains and its caller, as iptables-nft keeps them; ``present``: all."""
-    names = {c.name for c in present if (c.family, c.table) == (family, chain.table)}
+def read_chains(kernel: NftSocket, family: Family, chain: FlannelChain) -> Chains:
+    """One of flannel's chains and its caller, as iptables-nft keeps them."""
     return {
         name: [
             decode_rule(rule.expressions, family, rule.handle)
             for rule in kernel.rules(family, chain.table, name)
         ]
         for name in (chain.name, chain.caller)
-        if name in names
+        if kernel.chain(family, chain.table, name) is not None
     }
 
 
@@ -79,12 +75,11 @@ def superseded_chains(
 
     Families in ``forwarding`` keep their forward rules.
     """
-    present = kernel.chains()
     for family in Family:
         for chain in FLANNEL_CHAINS:
             if chain is FORWARD_CHAIN and family in forwarding:
                 continue
-            seen = read_chains(kernel, present, family, chain)
+            seen = read_chains(kernel, family, chain)
             yield from _removal(ChainView.of(chain, rules, family, seen), family)
 
 

@@ -24,6 +24,14 @@ _NFGENMSG: Final = Struct(">BBH")
 _LACKING: Final = {errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}
 
 
+class TableFacts(NamedTuple):
+    """What the kernel tells of a table."""
+
+    flags: int
+    use: int
+    """How many chains, sets and other things it has."""
+
+
 class BaseChain(NamedTuple):
     """A chain that the kernel calls at a hook."""
 
@@ -139,32 +147,37 @@ class NftSocket:
             raise refusal("read nf_tables", error) from error
         return int.from_bytes(attributes(body, 4, len(body)).get(n.NFTA_GEN_ID, b""), "big")
 
-    def tables(self) -> dict[tuple[int, str], int]:
-        """The flags of every table by family and name."""
-        found = {}
-        for family, given in self._dump(n.NFT_MSG_GETTABLE, n.NFT_MSG_NEWTABLE, 0, b""):
-            flags = int.from_bytes(given.get(n.NFTA_TABLE_FLAGS, b""), "big")
-            found[family, _text(given.get(n.NFTA_TABLE_NAME))] = flags
-        return found
+    def tables(self) -> list[tuple[int, str]]:
+        """Family and name of every table."""
+        found = self._dump(n.NFT_MSG_GETTABLE, n.NFT_MSG_NEWTABLE, 0, b"")
+        return [(family, _text(given.get(n.NFTA_TABLE_NAME))) for family, given in found]
 
-    def chains(self) -> list[BaseChain]:
-        """Every chain of every table."""
-        found = []
-        for family, given in self._dump(n.NFT_MSG_GETCHAIN, n.NFT_MSG_NEWCHAIN, 0, b""):
-            raw = given.get(n.NFTA_CHAIN_HOOK, b"")
-            hook = attributes(raw, 0, len(raw))
-            found.append(
-                BaseChain(
-                    family,
-                    _text(given.get(n.NFTA_CHAIN_TABLE)),
-                    _text(given.get(n.NFTA_CHAIN_NAME)),
-                    _text(given.get(n.NFTA_CHAIN_TYPE)),
-                    int.from_bytes(hook.get(n.NFTA_HOOK_HOOKNUM, b""), "big"),
-                    int.from_bytes(hook.get(n.NFTA_HOOK_PRIORITY, b""), "big", signed=True),
-                    int.from_bytes(given.get(n.NFTA_CHAIN_POLICY, b""), "big"),
-                )
-            )
-        return found
+    def table(self, family: int, name: str) -> TableFacts | None:
+        """One table; None where it is not there."""
+        body = _general(family, text(n.NFTA_TABLE_NAME, name))
+        given = self._one(n.NFT_MSG_GETTABLE, n.NFT_MSG_NEWTABLE, body)
+        if given is None:
+            return None
+        flags, use = (given.get(kind, b"") for kind in (n.NFTA_TABLE_FLAGS, n.NFTA_TABLE_USE))
+        return TableFacts(int.from_bytes(flags, "big"), int.from_bytes(use, "big"))
+
+    def chain(self, family: int, table: str, name: str) -> BaseChain | None:
+        """One chain; None where it is not there. Others' tables may have thousands."""
+        wanted = text(n.NFTA_CHAIN_TABLE, table) + text(n.NFTA_CHAIN_NAME, name)
+        given = self._one(n.NFT_MSG_GETCHAIN, n.NFT_MSG_NEWCHAIN, _general(family, wanted))
+        if given is None:
+            return None
+        raw = given.get(n.NFTA_CHAIN_HOOK, b"")
+        hook = attributes(raw, 0, len(raw))
+        return BaseChain(
+            family,
+            table,
+            name,
+            _text(given.get(n.NFTA_CHAIN_TYPE)),
+            int.from_bytes(hook.get(n.NFTA_HOOK_HOOKNUM, b""), "big"),
+            int.from_bytes(hook.get(n.NFTA_HOOK_PRIORITY, b""), "big", signed=True),
+            int.from_bytes(given.get(n.NFTA_CHAIN_POLICY, b""), "big"),
+        )
 
     def rules(self, family: int, table: str, chain: str | None = None) -> list[KernelRule]:
         """The rules of a table in order, or of one of its chains; none where it is not there."""
@@ -208,6 +221,15 @@ class NftSocket:
             raise refusal("change nf_tables", error) from error
         if refused:
             raise _refused(refused)
+
+    def _one(self, request: int, answer: int, body: bytes) -> dict[int, bytes] | None:
+        try:
+            found = one_body(self._netlink, request, answer, body)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise refusal("read nf_tables", error) from error
+        return attributes(found, 4, len(found))
 
     def _dump(
         self, request: int, answer: int, family: int, body: bytes

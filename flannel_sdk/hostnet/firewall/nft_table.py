@@ -1,9 +1,9 @@
 """Our own nf_tables table: what has to be in it, what is, and its replacement at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from flannel_sdk.errors import FlannelError
 from flannel_sdk.hostnet.firewall import nft_numbers as n
@@ -11,7 +11,9 @@ from flannel_sdk.hostnet.firewall.nft_expressions import encode_rule
 from flannel_sdk.hostnet.firewall.nft_socket import (
     BaseChain,
     Change,
+    KernelRule,
     NftSocket,
+    TableFacts,
     append_rule,
     delete_table,
     new_chain,
@@ -37,9 +39,11 @@ def network_table(network: Prefix) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableContent:
-    """A table of the inet family: its flags, its chains by name, and each chain's rules."""
+    """A table of the inet family: its chains by name, and each chain's rules."""
 
     flags: int = 0
+    use: int = 0
+    """How many chains it has, and sets and whatever else."""
     chains: tuple[BaseChain, ...] = ()
     rules: tuple[tuple[str, bytes], ...] = ()
     """Name of the chain and expressions, chains by name, rules in order."""
@@ -67,18 +71,43 @@ def wanted_content(name: str, rules: RuleSet) -> TableContent:
             for family in families
             for rule in rules.masquerade_rules(family)
         ]
-    return TableContent(0, tuple(chains), tuple(found))
+    return TableContent(0, len(chains), tuple(chains), tuple(found))
 
 
-def read_content(kernel: NftSocket, name: str) -> TableContent | None:
-    """What a table of ours holds in the kernel; None where there is none."""
-    flags = kernel.tables().get((n.NFPROTO_INET, name))
-    if flags is None:
+def read_content(kernel: "Tables", name: str, chains: Iterable[str]) -> TableContent | None:
+    """What a table of ours holds in the kernel, of these chains; None where there is none."""
+    table = kernel.table(n.NFPROTO_INET, name)
+    if table is None:
         return None
-    chains = [c for c in kernel.chains() if (c.family, c.table) == (n.NFPROTO_INET, name)]
+    found = [kernel.chain(n.NFPROTO_INET, name, chain) for chain in chains]
     rules = [(rule.chain, rule.expressions) for rule in kernel.rules(n.NFPROTO_INET, name)]
     rules.sort(key=lambda rule: rule[0])  # stable: each chain's order stays
-    return TableContent(flags, tuple(sorted(chains, key=lambda c: c.name)), tuple(rules))
+    present = tuple(chain for chain in found if chain is not None)
+    return TableContent(table.flags, table.use, present, tuple(rules))
+
+
+class Tables(Protocol):
+    """What it takes to look after one table: ``NftSocket``, or a kernel in memory."""
+
+    def generation(self) -> int:
+        """As ``NftSocket.generation``."""
+        ...
+
+    def table(self, family: int, name: str) -> TableFacts | None:
+        """As ``NftSocket.table``."""
+        ...
+
+    def chain(self, family: int, table: str, name: str) -> BaseChain | None:
+        """As ``NftSocket.chain``."""
+        ...
+
+    def rules(self, family: int, table: str) -> list[KernelRule]:
+        """As ``NftSocket.rules``."""
+        ...
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """As ``NftSocket.commit``."""
+        ...
 
 
 @dataclass(slots=True)
@@ -90,29 +119,34 @@ class NftTable:
     _shown: TableContent | None = field(default=None, init=False)
     """How this kernel shows what was written last: a later one may add what we do not know."""
 
-    def damage(self, kernel: NftSocket) -> str | None:
+    def damage(self, kernel: Tables) -> str | None:
         """What is wrong with the table in a word or two; None if it is right."""
-        found = read_content(kernel, self.name)
+        found = self._read(kernel)
         if found is None:
             return "table missing"
         if found in (self.wanted, self._shown):
             return None
         if found.flags != self.wanted.flags:
             return "table switched off"
-        if found.chains != self.wanted.chains:
-            return "chain missing" if len(found.chains) < len(self.wanted.chains) else "chain wrong"
+        if len(found.chains) < len(self.wanted.chains):
+            return "chain missing"
+        if (found.chains, found.use) != (self.wanted.chains, self.wanted.use):
+            return "chain wrong"
         return "rule missing" if len(found.rules) < len(self.wanted.rules) else "rule wrong"
 
-    def write(self, kernel: NftSocket, others: Sequence[Change] = ()) -> None:
+    def write(self, kernel: Tables, others: Sequence[Change] = ()) -> None:
         """Put the table there, in place of what is there, in one transaction with ``others``.
 
         At every moment either the old rules hold or the new ones.
         """
         before = kernel.generation()
         kernel.commit([*self.replacement(), *others])
-        shown = read_content(kernel, self.name)
+        shown = self._read(kernel)
         alone = kernel.generation() == (before + 1) % _GENERATIONS
         self._shown = shown if alone else None
+
+    def _read(self, kernel: Tables) -> TableContent | None:
+        return read_content(kernel, self.name, [chain.name for chain in self.wanted.chains])
 
     def replacement(self) -> list[Change]:
         """The changes that make the table anew, whether it is there or not."""
@@ -130,5 +164,5 @@ def remove_own_table(rules: RuleSet) -> None:
     """Remove our table for these addresses that a run with other options left, if we may."""
     with suppress(FlannelError), NftSocket() as kernel:
         name = table_name(rules)
-        if (n.NFPROTO_INET, name) in kernel.tables():
+        if kernel.table(n.NFPROTO_INET, name) is not None:
             kernel.commit([delete_table(n.NFPROTO_INET, name)])

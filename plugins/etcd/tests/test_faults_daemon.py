@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flannel_sdk.cli.status import ask
+from flannel_sdk.agent.status_client import ask
 from flannel_sdk.errors import FlannelError
 from flannel_sdk.testing.namespaces import Namespace
 from plugins.etcd.tests.certificates import Authority

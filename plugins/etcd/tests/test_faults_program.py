@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from plugins.etcd.tests.certificates import Authority, ClientFiles
 from plugins.etcd.tests.load import put_config
 from plugins.etcd.tests.proxy import OpenProxy
 from plugins.etcd.tests.servers import Cluster, Setup, StartEtcd, claim_port
+from tests.stopwatch import Stopwatch
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -28,7 +28,7 @@ class Said(NamedTuple):
 
 async def config(*arguments: str | Path, action: tuple[str, ...] = ("show",)) -> Said:
     """Run ``flannel-sdk config`` with the etcd store."""
-    started = time.monotonic()
+    stopwatch = Stopwatch()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "flannel_sdk.cli", "config", *action),
         *("--store", "etcd", *map(str, arguments)),
@@ -37,7 +37,7 @@ async def config(*arguments: str | Path, action: tuple[str, ...] = ("show",)) ->
         stderr=asyncio.subprocess.PIPE,
     )
     out, error = await asyncio.wait_for(process.communicate(), 30)
-    assert time.monotonic() - started < SECONDS
+    assert stopwatch.seconds < SECONDS
     return Said(process.returncode, out.decode(), error.decode())
 
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flannel_sdk.lab.echo import (
+from flannel_sdk.lab.names import netns_path
+from flannel_sdk.model import Family, IPAddress
+from flannel_sdk.probing.echo import (
     EchoReply,
     EchoSocket,
     decode_reply,
     encode_request,
     internet_checksum,
 )
-from flannel_sdk.lab.names import netns_path
-from flannel_sdk.model import Family, IPAddress
 
 IPV4_HEADER = bytes([0x45]) + bytes(19)
 

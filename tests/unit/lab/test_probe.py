@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from flannel_sdk.lab import probe
-from flannel_sdk.lab.echo import EchoReply, EchoSocket
 from flannel_sdk.lab.ping import Pod
 from flannel_sdk.lab.probe import ProbeReport, ProbeStream, probing
 from flannel_sdk.model import Family, IPAddress
+from flannel_sdk.probing.echo import EchoReply, EchoSocket
 from flannel_sdk.testing import virtual_time
 from flannel_sdk.testing.namespaces import Namespace
 

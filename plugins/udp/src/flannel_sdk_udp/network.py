@@ -124,6 +124,7 @@ class UdpNetwork(KernelNetwork):
         """As ``KernelNetwork.status``, with ``datapath``: which, why, and counters of each."""
         counts = dict(super().status())
         counts["datapath"] = {
+            "device": self._tunnel.device,
             "path": self._decision.name,
             "why": self._decision.why,
             "counters": {

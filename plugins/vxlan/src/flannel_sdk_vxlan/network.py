@@ -1,6 +1,6 @@
 """What each vxlan peer needs in the kernel: FDB entry, neighbour and route, or a direct route."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from flannel_sdk.dataplane import Device, FdbEntry, Neighbour, Ownership, PeerObject, Route
 from flannel_sdk.errors import MalformedEntry
@@ -29,6 +29,7 @@ class VxlanNetwork(KernelNetwork):
         self._places = [(place, device.name) for place, device in enumerate(devices) if device]
         self._decode = VtepDataCodec(options.vni).decode
         self._direct = DirectRoutes(ownership.devices)
+        self._udp_port = options.port
 
     def peer_objects(self, lease: Lease) -> Sequence[PeerObject]:
         """Only of the families that both this node and the peer have."""
@@ -54,6 +55,10 @@ class VxlanNetwork(KernelNetwork):
         if not objects:
             raise MalformedEntry("its lease has no vxlan data for an address family of this node")
         return objects
+
+    def status(self) -> Mapping[str, object]:
+        """As ``KernelNetwork.status``, with the port that peers are sent to."""
+        return {**super().status(), "udp_port": self._udp_port}
 
     async def look_up_underlay(self, session: KernelSession, leases: Collection[Lease]) -> bool:
         """For DirectRouting: who is on the link of the underlay."""

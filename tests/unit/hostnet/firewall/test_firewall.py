@@ -61,7 +61,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Remembering:
         raise OSError
 
     monkeypatch.setattr(module, "_open_engine", open_engine)
-    monkeypatch.setattr(module, "_listen", listen)
+    monkeypatch.setattr(module, "_open_notices", listen)
     return made
 
 

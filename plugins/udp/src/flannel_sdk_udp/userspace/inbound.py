@@ -6,12 +6,11 @@ import socket
 from struct import Struct
 from typing import Final
 
-from flannel_sdk_udp.datapath import Counter, Tunnel
+from flannel_sdk_udp.datapath import Counter
 from flannel_sdk_udp.userspace.counting import no_counts
-from flannel_sdk_udp.userspace.icmp import TIME_EXCEEDED, IcmpErrors
+from flannel_sdk_udp.userspace.icmp import TIME_EXCEEDED, IcmpErrors, Post
 from flannel_sdk_udp.userspace.offload import VNET_PLAIN, join_tcp
 from flannel_sdk_udp.userspace.packets import IPV4, VERSION_4, is_consistent, spend_hop
-from flannel_sdk_udp.userspace.sending import Sender
 from flannel_sdk_udp.userspace.tables import Tables
 
 _BATCH: Final = 64
@@ -23,13 +22,12 @@ _SIZE: Final = Struct("=i")
 class Inbound:
     """One thread's work; ``work`` is called whenever the socket can be read."""
 
-    def __init__(self, tun: int, sock: socket.socket, tables: Tables, tunnel: Tunnel) -> None:
+    def __init__(self, tun: int, sock: socket.socket, tables: Tables, *, post: Post | None) -> None:
         self.counts = no_counts()
         self._tun = tun
         self._socket = sock
         self._tables = tables
-        self._icmp = IcmpErrors(tunnel.subnet.address)
-        self._sender = Sender(sock, no_counts(), lambda packet, mtu: True)
+        self._icmp = IcmpErrors(post)
         self._buffer = memoryview(bytearray(_LARGEST))
 
     def work(self) -> None:
@@ -89,9 +87,7 @@ class Inbound:
         packet = buffer[start : start + total]
         if ttl <= 1:
             counts[Counter.DROPPED_TTL] += 1
-            answer = self._icmp.about(packet, TIME_EXCEEDED)
-            if answer is not None:
-                self._sender.send(memoryview(answer), peer)
+            self._icmp.tell(packet, TIME_EXCEEDED)
             return
         spend_hop(buffer, start, ttl, protocol, checksum)
         if self._write([VNET_PLAIN, packet]):

@@ -1,20 +1,24 @@
 """TUN device to UDP: looks up the peer, spends a hop, sends equal packets together."""
 
-import errno
 import os
 import socket
 from typing import Final
 
-from flannel_sdk_udp.datapath import Counter, Tunnel
+from flannel_sdk_udp.datapath import Counter
 from flannel_sdk_udp.userspace.counting import no_counts
-from flannel_sdk_udp.userspace.icmp import NET_UNREACHABLE, TIME_EXCEEDED, TOO_BIG, IcmpErrors
+from flannel_sdk_udp.userspace.icmp import (
+    NET_UNREACHABLE,
+    TIME_EXCEEDED,
+    TOO_BIG,
+    IcmpErrors,
+    Post,
+)
 from flannel_sdk_udp.userspace.offload import (
     GSO_ECN,
     GSO_NONE,
     GSO_TCP4,
     NEEDS_CHECKSUM,
     VNET,
-    VNET_PLAIN,
     complete_checksum,
     cut_tcp,
 )
@@ -37,13 +41,15 @@ _LARGEST: Final = 65536
 class Outbound:
     """One thread's work; ``work`` is called whenever the device can be read."""
 
-    def __init__(self, tun: int, sock: socket.socket, tables: Tables, tunnel: Tunnel) -> None:
+    def __init__(
+        self, tun: int, sock: socket.socket, tables: Tables, *, mtu: int, post: Post | None
+    ) -> None:
         self.counts = no_counts()
         self._tun = tun
         self._tables = tables
-        self._icmp = IcmpErrors(tunnel.subnet.address)
+        self._icmp = IcmpErrors(post)
         self._sender = Sender(sock, self.counts, self._answer_too_big)
-        self._arena = memoryview(bytearray(_BATCH * tunnel.mtu + _LARGEST))
+        self._arena = memoryview(bytearray(_BATCH * mtu + _LARGEST))
         self._vnet = bytearray(VNET.size)
         self._peer: Peer | None = None
         self._start = self._end = self._size = 0
@@ -81,11 +87,11 @@ class Outbound:
         peer = self._tables.current.find(destination)
         if peer is None:
             counts[Counter.DROPPED_NO_PEER] += 1
-            self._answer(arena[start:end], NET_UNREACHABLE)
+            self._icmp.tell(arena[start:end], NET_UNREACHABLE)
             return
         if ttl <= 1:
             counts[Counter.DROPPED_TTL] += 1
-            self._answer(arena[start:end], TIME_EXCEEDED)
+            self._icmp.tell(arena[start:end], TIME_EXCEEDED)
             return
         spend_hop(arena, start, ttl, protocol, checksum)
         flags, kind, _, segment, sum_start, sum_place = VNET.unpack(self._vnet)
@@ -126,17 +132,8 @@ class Outbound:
             self._peer = None
             self._sender.send_contiguous(self._arena[self._start : self._end], self._size, peer)
 
-    def _answer(self, packet: memoryview, kind: tuple[int, int], mtu: int = 0) -> None:
-        message = self._icmp.about(packet, kind, mtu)
-        if message is not None:
-            try:
-                os.write(self._tun, VNET_PLAIN + message)
-            except OSError as error:
-                if error.errno == errno.EBADFD:
-                    raise
-
     def _answer_too_big(self, packet: memoryview, mtu: int) -> bool:
         if not IPV4.unpack_from(packet)[4] & DONT_FRAGMENT:
             return False
-        self._answer(packet, TOO_BIG, mtu)
+        self._icmp.tell(packet, TOO_BIG, mtu)
         return True

@@ -3,22 +3,25 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Mapping
 
 from flannel_sdk.dataplane import open_tun
-from flannel_sdk.errors import FlannelError, KernelRefused, PermanentError, PrivilegeError
+from flannel_sdk.errors import KernelRefused
 from flannel_sdk.model import Prefix
 from flannel_sdk.netns import run_in_netns
 from flannel_sdk_udp.datapath import Counter, DeviceGone, Peer, Tunnel
 from flannel_sdk_udp.userspace.counting import Counts, no_counts
+from flannel_sdk_udp.userspace.icmp import icmp_socket
 from flannel_sdk_udp.userspace.inbound import Inbound
 from flannel_sdk_udp.userspace.outbound import Outbound
 from flannel_sdk_udp.userspace.table import Table
 from flannel_sdk_udp.userspace.tables import Tables
 from flannel_sdk_udp.userspace.worker import Worker
 
+_logger = logging.getLogger(__name__)
 _UDP_GRO = 104
 _SO_RCVBUFFORCE = 33
 _IP_MTU_DISCOVER, _PMTUDISC_DO = 10, 2
@@ -37,6 +40,7 @@ class UserspacePath:
         self._tables = Tables(Table({}, tunnel.port))
         self._tun: int | None = None
         self._socket: socket.socket | None = None
+        self._post: socket.socket | None = None
         self._workers: list[Worker] = []
         self._before = no_counts()
         """What threads that have ended had counted."""
@@ -46,16 +50,19 @@ class UserspacePath:
 
     async def attach(self) -> None:
         """As ``Datapath.attach``; the threads start in ``run``."""
-        await self._release_device()
+        self._release_device()
+        await asyncio.to_thread(run_in_netns, self._tunnel.netns, self._open)
+
+    def _open(self) -> None:
+        """What is not open yet, in the calling thread's namespace."""
         if self._socket is None:
-            self._socket = await asyncio.to_thread(
-                run_in_netns,
-                self._tunnel.netns,
-                lambda: bound_socket(self._tunnel, merge=self._alone),
-            )
-        self._tun = await asyncio.to_thread(
-            run_in_netns, self._tunnel.netns, lambda: _attached(self._tunnel.device)
-        )
+            self._socket = bound_socket(self._tunnel, merge=self._alone)
+        if self._post is None:
+            try:
+                self._post = icmp_socket(self._tunnel.subnet.address)
+            except PermissionError:
+                _logger.warning("nobody is told why packets are dropped: this needs CAP_NET_RAW")
+        self._tun = open_tun(self._tunnel.device)
 
     async def update(
         self, changed: Mapping[Prefix, Peer], removed: Collection[Prefix], *, full: bool
@@ -68,8 +75,9 @@ class UserspacePath:
         """As ``Datapath.run``: packets are carried as long as this runs."""
         assert self._tun is not None
         assert self._socket is not None
-        arguments = self._tun, self._socket, self._tables, self._tunnel
-        outbound, inbound = Outbound(*arguments), Inbound(*arguments)
+        ends = self._tun, self._socket, self._tables
+        outbound = Outbound(*ends, mtu=self._tunnel.mtu, post=self._post)
+        inbound = Inbound(*ends, post=self._post)
         self._counts = [outbound.counts, inbound.counts]
         self._ended.clear()
         ended = self._tell_end(asyncio.get_running_loop())
@@ -93,10 +101,11 @@ class UserspacePath:
 
     async def aclose(self) -> None:
         """As ``Datapath.aclose``."""
-        await self._release_device()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._release_device()
+        for sock in (self._socket, self._post):
+            if sock is not None:
+                sock.close()
+        self._socket = self._post = None
 
     def _tell_end(self, loop: asyncio.AbstractEventLoop) -> Callable[[OSError], None]:
         def tell(error: OSError) -> None:
@@ -116,33 +125,10 @@ class UserspacePath:
             self._before = [a + b for a, b in zip(self._before, counts, strict=True)]
         self._counts = []
 
-    async def _release_device(self) -> None:
+    def _release_device(self) -> None:
         if self._tun is not None:
             os.close(self._tun)
             self._tun = None
-
-
-def _attached(device: str) -> int:
-    try:
-        return open_tun(device)
-    except OSError as error:
-        raise device_refusal(device, error) from error
-
-
-def device_refusal(device: str, error: OSError) -> FlannelError:
-    """The sentence for what /dev/net/tun answered."""
-    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        return PermanentError(
-            "there is no /dev/net/tun: load the kernel's tun module (modprobe tun), or give the"
-            " container that device"
-        )
-    if error.errno in (errno.EPERM, errno.EACCES):
-        return PrivilegeError(f"opening the TUN device {device} needs CAP_NET_ADMIN: run as root")
-    if error.errno == errno.EBUSY:
-        return KernelRefused(
-            f"another program has the TUN device {device} open: stop it (flanneld?)", errno.EBUSY
-        )
-    return KernelRefused(f"cannot open the TUN device {device}: {error.strerror}", error.errno or 0)
 
 
 def bound_socket(tunnel: Tunnel, *, merge: bool = True) -> socket.socket:

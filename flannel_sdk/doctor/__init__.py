@@ -1,0 +1,1 @@
+"""Compares store, daemon, kernel and wire, and names the layer that is broken and its cure."""

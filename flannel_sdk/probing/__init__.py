@@ -1,0 +1,1 @@
+"""Packets that prove a path: the kernel at its other end answers them by itself."""
