@@ -26,7 +26,7 @@ def say(**message: object) -> None:
 
 
 def kernel_routes() -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for family in ("-4", "-6"):
         rows = json.loads(ip(family, "-j", "route", "show", *OURS) or "[]")
         found |= {row["dst"]: row.get("gateway", "") for row in rows}

@@ -17,7 +17,8 @@ def read(**values: object) -> Options:
 
 def test_nothing_has_to_be_given() -> None:
     options = read(PreStartupCommand="", ShutdownCommand=None)
-    assert options == Options(*[None] * 5, 30, 1, 0, None, mtu=1400)
+    nothing = (None, None, None, None, None)
+    assert options == Options(*nothing, 30, 1, 0, None, mtu=1400)
 
 
 def test_d31_a_text_is_the_shells() -> None:
