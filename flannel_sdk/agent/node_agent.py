@@ -134,7 +134,13 @@ class NodeAgent:
             lambda: self._meter.measured("get_network_config", store.get_network_config()),
         )
         wanted = await asked_interface(store, self._options.interface)
-        underlay = Underlay(wanted, config, self._options.netns, self._backends)
+        underlay = Underlay(
+            wanted,
+            config,
+            self._options.netns,
+            self._backends,
+            blackhole_route=self._options.ip_blackhole_route,
+        )
         await underlay.find()
         self._underlay = underlay
         backend = await underlay.backend(underlay.applied, config.backend_type)

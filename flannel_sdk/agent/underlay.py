@@ -34,7 +34,10 @@ class Underlay:
         config: NetworkConfig,
         netns: str | None,
         backends: BackendManagerFactory | None,
+        *,
+        blackhole_route: bool = False,
     ) -> None:
+        self._blackhole_route = blackhole_route
         self._request = request
         self._config = config
         self._netns = netns
@@ -99,7 +102,7 @@ class Underlay:
     async def backend(self, interface: ExternalInterface, backend_type: str) -> Backend:
         """The backend of this type on ``interface``; PluginError or ConfigError if it cannot be."""
         if self._made is None or self._made[0] != interface:
-            context = BackendContext(interface, self._netns)
+            context = BackendContext(interface, self._netns, self._blackhole_route)
             self._made = interface, self._make_manager(context)
         return await self._made[1].get_backend(backend_type)
 

@@ -23,6 +23,8 @@ from flannel_sdk.interfaces import SubnetManager
 
 _log = logging.getLogger(__name__)
 
+GO_FLAGS = True
+
 _EPILOG = """\
 Joins this node to the network whose configuration is in the store, and keeps it joined. A problem
 that can heal by itself is waited out and said once a minute; any other ends the daemon.

@@ -33,8 +33,9 @@ class CommandModule(Protocol):
         """Declare flags and examples; without I/O."""
         ...
 
-    # A module may have, beyond this, ``add_chosen_arguments(parser, words)``: flags that depend on
-    # what else the command line says. Its command line is then read as Go reads one.
+    # A module may have, beyond this, ``GO_FLAGS``, true where the command line is read as Go reads
+    # one, as flanneld's users expect; and then ``add_chosen_arguments(parser, words)``: flags that
+    # depend on what else the command line says.
 
     def run(self, args: argparse.Namespace) -> int:
         """Do it and give the exit code; FlannelError becomes one sentence and code 1."""
@@ -52,8 +53,14 @@ COMMANDS = {
     "config": Command(
         "flannel_sdk.cli.config", "show or put the network's configuration in a store"
     ),
+    "explain": Command(
+        "flannel_sdk.cli.explain", "why the daemon would take an underlay interface, or none"
+    ),
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
+    ),
+    "conformance": Command(
+        "flannel_sdk.cli.conformance", "judge a backend or a store: what of its contract it holds"
     ),
     "cleanup": Command(
         "flannel_sdk.cli.cleanup", "remove the firewall rules that daemons left on this host"
@@ -125,12 +132,13 @@ def _run(name: str, rest: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    if (add_chosen := getattr(module, "add_chosen_arguments", None)) is not None:
+    if getattr(module, "GO_FLAGS", False):
         from flannel_sdk.cli.go_flags import as_go_reads
 
         rest = as_go_reads(parser, rest)
-        add_chosen(parser, rest)
-        rest = as_go_reads(parser, rest)
+        if (add_chosen := getattr(module, "add_chosen_arguments", None)) is not None:
+            add_chosen(parser, rest)
+            rest = as_go_reads(parser, rest)
     parser.set_defaults(command=name)
     try:
         args, unknown = parser.parse_known_args(rest)

@@ -79,6 +79,9 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--flannel-report {text}: the name has to end in .json or .md")
         if not path.absolute().parent.is_dir():
             raise pytest.UsageError(f"--flannel-report {text}: there is no such folder")
+    for text in config.getoption("flannel_option"):
+        if not text.partition("=")[0] or "=" not in text:
+            raise pytest.UsageError(f"--flannel-option {text}: it has to be KEY=VALUE")
     for option, kind in _NAMED.items():
         if (name := config.getoption(option)) is not None:
             _refuse_unknown(kind, name)
@@ -175,7 +178,7 @@ class Judge:
         if results is None:
             return
         for subject in results.subjects.values():
-            for line in subject.left_out():
+            for line in subject.grouped("left out"):
                 terminalreporter.write_line(f"{subject.kit} {subject.name}: {line}")
             terminalreporter.write_line(f"{subject.kit} {subject.name}: {subject.headline()}")
         for line in results.skipped():

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ETCD_README = (ROOT / "plugins/etcd/README.md").read_text(encoding="utf-8")
 MARKS = {"demo", "target", "daemon", "daemon background", "lab", "backend"}
-MARKS |= {"etcd", "etcd background"}
+MARKS |= {"etcd", "etcd background", "conformance"}
 
 
 class Block(NamedTuple):
@@ -128,6 +128,17 @@ def test_the_demo(block: Block, request: pytest.FixtureRequest) -> None:
 def test_the_lab() -> None:
     (block,) = marked("lab")
     assert "all 12 pairs answered" in run_apart(block.text)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_kit(tmp_path: Path, apart: None) -> None:
+    (block,) = marked("conformance")
+    report = tmp_path / "report.md"
+    out = run("bash", "-euc", block.text.replace("report.md", str(report)))
+    assert re.search(r"requirements held: (\d+) of \1 ", out)
+    assert "| B301 |" in report.read_text()
 
 
 UNDERLAY = (

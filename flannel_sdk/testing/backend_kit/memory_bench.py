@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from flannel_sdk.errors import ConfigError, FlannelError, InterfaceUnavailable
+from flannel_sdk.errors import ConfigError, InterfaceUnavailable
 from flannel_sdk.interfaces import Backend, Network
 from flannel_sdk.model import Family, Lease, NetworkConfig
 from flannel_sdk.testing.backend_kit.driving import Running, running
@@ -52,6 +52,7 @@ class MemoryBench:
     subject: BackendSubject
     kernels: dict[str, MemoryKernel]
     escapes: Escapes
+    _untouched: bool = False
     _stacks: list[Stack] = field(default_factory=list)
     _peers: dict[tuple[int, Stack], Lease] = field(default_factory=dict)
     _settled: dict[tuple[object, ...], State] = field(default_factory=dict)
@@ -119,6 +120,8 @@ class MemoryBench:
 
     async def stacks(self) -> list[Stack]:
         """The combinations of families that the backend serves, as declared or as it says."""
+        if self.subject.memory_kernel is False:
+            does_not_apply(_OTHER_WAYS)
         if self.subject.families is not None:
             return list(self.subject.families)
         if not self._stacks:
@@ -132,36 +135,42 @@ class MemoryBench:
                 except Exception:  # not about families: for B101 to tell
                     pass
                 self._stacks.append(stack)
+            if self.escapes:
+                does_not_apply(_OTHER_WAYS)
             held(self._stacks, f"it serves no address family: {'; '.join(reasons)}")
         return self._stacks
 
     async def widest(self) -> Stack:
-        """Both families if the backend serves them together."""
-        return (await self.stacks())[-1]
+        """The widest combination of families; ends the test where level 1 cannot judge."""
+        stack = (await self.stacks())[-1]
+        await self._probe(stack)
+        return stack
 
     async def needs_kernel(self) -> Stack:
-        """End the test unless the backend works on a kernel through the toolkit."""
+        """As ``widest``; ends the test too where there is no data plane to look at."""
         if not self.subject.dataplane:
             does_not_apply("it is declared to have no data plane")
-        if self.subject.memory_kernel is False:
-            does_not_apply(_OTHER_WAYS)
         stack = await self.widest()
-        if self.subject.memory_kernel is None:
-            await self._probe(stack)
+        if self._untouched:
+            does_not_apply(_OTHER_WAYS)
         return stack
 
     async def _probe(self, stack: Stack) -> None:
+        """Serve once: whether all goes through the kernel in memory, none, or nothing works."""
+        if self.subject.memory_kernel:
+            return
         node = self.node(250)
         error: Exception | None = None
         try:
             async with self.serving(node, stack, await self.peers(stack, 251)):
                 pass
-        except (Broken, FlannelError) as caught:
+        except Broken as caught:
             error = caught
-        if self.escapes or (not node.kernel.sessions and error is None):
+        if self.escapes:
             does_not_apply(_OTHER_WAYS)
-        if error is not None and not node.kernel.sessions:
-            leave_out("it cannot be registered: see B101")
+        self._untouched = not node.kernel.sessions
+        if self._untouched and error is not None:
+            leave_out("it cannot be registered and run: see B101 and B201")
 
 
 _OTHER_WAYS = (

@@ -48,10 +48,29 @@ def prepare(config: pytest.Config, items: list[pytest.Item]) -> set[str]:
         if (reason := cls.expected_failures.get(stated.id)) is not None:
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
         kept.append(item)
+    _sort(kept)
+    items[:] = kept
     if above:
         config.hook.pytest_deselected(items=above)
-        items[:] = kept
     return {item.nodeid for item in kept if judged(item) is not None}
+
+
+def _sort(items: list[pytest.Item]) -> None:
+    """Put the tests of each kit's class in order of ids; all others stay where they are."""
+    places: dict[type[Conformance], list[int]] = {}
+    for place_of_item, item in enumerate(items):
+        if (found := judged(item)) is not None:
+            places.setdefault(found[0], []).append(place_of_item)
+    for positions in places.values():
+        ordered = sorted((items[n] for n in positions), key=_id)
+        for position, item in zip(positions, ordered, strict=True):
+            items[position] = item
+
+
+def _id(item: pytest.Item) -> str:
+    found = judged(item)
+    assert found is not None
+    return found[1].id
 
 
 def check_nothing_removed(

@@ -72,14 +72,14 @@ class Subject:
         rest = [f"{statuses.count(kind)} {kind}" for kind in kinds if kind in statuses]
         return f"requirements held: {held} of {of}" + (f" ({', '.join(rest)})" if rest else "")
 
-    def left_out(self) -> list[str]:
-        """One line for each reason that requirements were left out for."""
+    def grouped(self, status: Status) -> list[str]:
+        """One line for each reason that requirements have this status for."""
         ids: dict[str, list[str]] = {}
         for stated, outcome in self.rows():
-            if outcome.status == "left out":
+            if outcome.status == status:
                 ids.setdefault(outcome.reason, []).append(stated.id)
         every = [stated.id for stated, _ in self.rows()]
-        return [f"left out: {_range(found, every)}: {reason}" for reason, found in ids.items()]
+        return [f"{status}: {_range(found, every)}: {reason}" for reason, found in ids.items()]
 
 
 def kit_class(name: str) -> "Kit":
@@ -98,10 +98,9 @@ class Results:
 
     def add(self, report: "pytest.TestReport") -> None:
         """Take in one phase of one test, if it judged a requirement."""
-        place = next((value for key, value in report.user_properties if key == PROPERTY), None)
-        if not isinstance(place, str):
+        facts = _facts(report)
+        if facts is None:
             return
-        facts: Mapping[str, object] = json.loads(place)
         kit, name, level = str(facts["kit"]), str(facts["subject"]), facts["level"]
         assert isinstance(level, int)
         subject = self.subjects.setdefault((kit, name), Subject(kit, name, level))
@@ -110,6 +109,14 @@ class Results:
             known = subject.outcomes.get(str(facts["id"]))
             if known is None or known.status == "held":
                 subject.outcomes[str(facts["id"])] = outcome
+
+    def verdict(self, report: "pytest.TestReport") -> tuple["Requirement", Outcome] | None:
+        """The requirement that a test judged, and what is known of it by now."""
+        facts = _facts(report)
+        if facts is None:
+            return None
+        subject = self.subjects[str(facts["kit"]), str(facts["subject"])]
+        return next(row for row in subject.rows() if row[0].id == facts["id"])
 
     def skipped(self) -> list[str]:
         """A sentence for each subject whose requirements somebody other than the kit skipped."""
@@ -122,6 +129,12 @@ class Results:
                     " can only be marked as an expected failure, in expected_failures"
                 )
         return sentences
+
+
+def _facts(report: "pytest.TestReport") -> Mapping[str, object] | None:
+    text = next((value for key, value in report.user_properties if key == PROPERTY), None)
+    facts: Mapping[str, object] | None = json.loads(text) if isinstance(text, str) else None
+    return facts
 
 
 def place(stated: "Requirement", kit: str, subject: str, level: int) -> tuple[str, str]:
@@ -162,11 +175,14 @@ def _reason(report: "pytest.TestReport") -> str:
 
 
 def _range(ids: list[str], every: list[str]) -> str:
-    """``B201 to B209`` where none of ``every`` in between is missing."""
-    start = every.index(ids[0])
-    if len(ids) > 2 and every[start : start + len(ids)] == ids:
-        return f"{ids[0]} to {ids[-1]}"
-    return _listed(ids)
+    """``B104 to B116, B123``: with ``to`` where none of ``every`` in between is missing."""
+    runs: list[list[str]] = []
+    for one in ids:
+        if runs and every.index(one) == every.index(runs[-1][-1]) + 1:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return _listed(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def _listed(ids: Iterable[str]) -> str:

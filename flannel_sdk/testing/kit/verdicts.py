@@ -10,8 +10,11 @@ class Broken(AssertionError):
     """The requirement does not hold; the message is a sentence for the plugin's author."""
 
 
-class Skipped(Exception):
-    """The requirement was not judged; the message says why, after one of the prefixes above."""
+class Skipped(BaseException):
+    """The requirement was not judged; the message says why, after one of the prefixes above.
+
+    No Exception, so that no test takes it for what a plugin raised.
+    """
 
 
 def held(condition: object, otherwise: str) -> None:

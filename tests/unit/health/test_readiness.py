@@ -67,6 +67,14 @@ def test_each_fault_has_its_sentence(status: dict[str, Any], reason: str) -> Non
     assert problems(status, HealthOptions()) == [reason]
 
 
+def test_rules_that_could_not_be_set_are_a_reason_and_settled_ones_with_a_remark_are_not() -> None:
+    remark = {"settled": True, "problem": "old rules of iptables are left."}
+    assert problems(WELL | {"firewall": remark}, HealthOptions()) == []
+    assert problems(WELL | {"firewall": remark | {"settled": False}}, HealthOptions()) == [
+        "the firewall's rules are not in place: old rules of iptables are left"
+    ]
+
+
 def test_what_lasts_a_moment_is_no_reason() -> None:
     brief = but(
         store_contact={"heard_seconds_ago": 80.0},
