@@ -166,11 +166,11 @@ async def test_a_removal_that_fails_is_given_up(
 
 async def test_a_peer_that_hangs_is_killed_and_the_others_go_on(site: Site) -> None:
     before = "[ $SUBNET != 10.5.2.0/24 ] || sleep 100;"
-    network = await site.network(add=site.command("add", before), Timeout=1)
+    network = await site.network(add=site.command("add", before), Timeout=2)
     async with running(network) as feed:
         await feed.full([peer(2), peer(3)])
         assert site.ran() == ["add 10.5.3.0/24 192.0.2.3"]
-        assert "did not end within 1 s" in str(told(network, "failing", "reasons"))
+        assert "did not end within 2 s" in str(told(network, "failing", "reasons"))
 
 
 async def test_as_many_run_at_once_as_is_asked(site: Site) -> None:
