@@ -141,7 +141,7 @@ class NodeAgent:
             self._backends,
             blackhole_route=self._options.ip_blackhole_route,
         )
-        await underlay.find()
+        await underlay.find(self._options.interface_patience)
         self._underlay = underlay
         backend = await underlay.backend(underlay.applied, config.backend_type)
         keeper = self._keeper = LeaseKeeper(

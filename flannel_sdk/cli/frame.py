@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn, Protocol, cast
 
 from flannel_sdk import __version__
-from flannel_sdk.cli.wrong_usage import WrongUsage
+from flannel_sdk.cli.wrong_usage import exit_code
 from flannel_sdk.errors import FlannelError
 from flannel_sdk.task_groups import leaves
 
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except FlannelError as error:
         _fail([error])
-        return 2 if isinstance(error, WrongUsage) else 1
+        return exit_code(error)
     except BaseExceptionGroup as group:
         known, unknown = group.split(FlannelError)
         if known is None or unknown is not None:

@@ -39,7 +39,10 @@ def test_an_agent_that_has_just_started_is_not() -> None:
             but(keeper={"holds": False, "last_error": "the pool is full."}),
             "it holds no lease: the pool is full",
         ),
-        (but(store_contact={"heard_seconds_ago": 90.6}), "the store etcd:a was not heard for 91 s"),
+        (
+            but(store_contact={"heard_seconds_ago": 120.6}),
+            "the store etcd:a was not heard for 121 s",
+        ),
         (but(store_contact={"heard_seconds_ago": None}), "the store etcd:a was not heard yet"),
         (
             but(feed={"convergence": {"count": 0}}) | {"state": "starting"},
