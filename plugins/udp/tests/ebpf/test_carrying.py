@@ -1,6 +1,7 @@
 """The kernel's data path between two nodes: what it carries, and that it is the kernel's doing."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from flannel_sdk_udp.datapath import Counter
 
 from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.waiting import eventually
+from plugins.udp.tests.ebpf import frames
 from plugins.udp.tests.ebpf.pods import copied, counted, without_offloads
 from plugins.udp.tests.joining import join
 from tests.overlay import V4, Node, Stream, config, reaches, running, stream, underlay
@@ -79,6 +81,29 @@ async def test_a_route_that_grows_narrow_is_seen(nodes: list[Node]) -> None:
         assert await reaches(one, two, V4, size=1272)
 
 
+async def test_what_a_router_says_of_its_mtu_is_heard(nodes: list[Node]) -> None:
+    one, two = nodes
+    one.netns.exec("sysctl -qw net.ipv4.ip_forward=1")  # as where there are pods
+    first, second = await join(one, KERNEL), await join(two, KERNEL)
+    async with running(first) as feed1, running(second) as feed2:
+        await feed1.full([second.lease])
+        await feed2.full([first.lease])
+        assert await reaches(one, two, V4, size=1472)
+        datagram = frames.ipv4(frames.udp(bytes(1472)), source=frames.HERE, destination=frames.PEER)
+        too_big = b"\3\4" + bytes(4) + (1300).to_bytes(2, "big") + datagram[:28]
+        too_big = too_big[:2] + (0xFFFF - frames.ones_sum(too_big)).to_bytes(2, "big") + too_big[4:]
+        with two.netns.call(icmp_socket) as router:
+            router.sendto(too_big, ("192.0.2.1", 0))
+        await eventually(
+            lambda: "mtu 1300" in one.netns.ip("route get 192.0.2.2"), "the route's MTU"
+        )
+        assert not await reaches(one, two, V4, size=1472, seconds=1)
+        assert await reaches(one, two, V4, size=1272)
+        await eventually(
+            lambda: counted(first, "userspace", Counter.DROPPED_TOO_BIG) > 0, "the count"
+        )
+
+
 async def test_a_tunnel_of_a_pods_own_goes_through(nodes: list[Node]) -> None:
     one, two = nodes
     first, second = await join(one, KERNEL), await join(two, KERNEL)
@@ -133,3 +158,7 @@ async def more(flow: Stream, packets: int) -> None:
     """Return when that many more are sent."""
     goal = flow.sent + packets
     await eventually(lambda: flow.sent >= goal, f"{packets} packets more", 10.0)
+
+
+def icmp_socket() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)

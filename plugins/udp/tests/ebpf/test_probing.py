@@ -90,7 +90,7 @@ async def test_auto_falls_back_and_says_why_and_kernel_does_not(
     def no_bpf(*_: object) -> int:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(syscall, "_bpf", no_bpf)
+    monkeypatch.setattr(syscall, "bpf", no_bpf)
     caplog.set_level("INFO")
     network = await join(nodes[0], config("udp", V4))
     assert told(network, "datapath", "path") == "userspace"
