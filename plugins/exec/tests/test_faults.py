@@ -11,6 +11,8 @@ from flannel_sdk.testing.scripted import ScriptedFeed
 from plugins.exec.tests.site import ACTOR, Site, peer
 from tests.overlay import running, told
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
