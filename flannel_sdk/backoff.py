@@ -47,6 +47,8 @@ class Complaint:
         self._doing = doing
         self._said: dict[str, float] = {}
         """When each text was logged, of the last minute: failures of several servers alternate."""
+        self._unsaid = 0
+        """Failures since one was logged."""
         self._is_open = False
         """Whether a failure was logged and its end was not."""
 
@@ -60,17 +62,30 @@ class Complaint:
         now = time.monotonic()
         self._said = {t: at for t, at in self._said.items() if now - at < SAY_AGAIN_SECONDS}
         if text in self._said:
+            self._unsaid += 1
             return
         self._said[text] = now
         self._is_open = True
         when = f"in {delay:.1f} s" if delay >= 0.05 else "at once"
-        self._log.warning("%s: %s; trying again %s", self._doing, text, when, exc_info=defect)
+        self._log.warning(
+            "%s: %s; trying again %s",
+            self._doing,
+            text,
+            when,
+            exc_info=defect,
+            extra=self._counted(),
+        )
 
     def healed(self) -> None:
         """Log once that it works again, if a failure was logged."""
         if self._is_open:
-            self._log.info("%s: works again", self._doing)
+            self._log.info("%s: works again", self._doing, extra=self._counted())
         self._is_open = False
+
+    def _counted(self) -> dict[str, object]:
+        """``repeated`` in a record: how many failures were not logged since the last one was."""
+        unsaid, self._unsaid = self._unsaid, 0
+        return {"repeated": unsaid} if unsaid else {}
 
 
 class Trouble:

@@ -134,8 +134,14 @@ class NodeAgent:
             lambda: self._meter.measured("get_network_config", store.get_network_config()),
         )
         wanted = await asked_interface(store, self._options.interface)
-        underlay = Underlay(wanted, config, self._options.netns, self._backends)
-        await underlay.find()
+        underlay = Underlay(
+            wanted,
+            config,
+            self._options.netns,
+            self._backends,
+            blackhole_route=self._options.ip_blackhole_route,
+        )
+        await underlay.find(self._options.interface_patience)
         self._underlay = underlay
         backend = await underlay.backend(underlay.applied, config.backend_type)
         keeper = self._keeper = LeaseKeeper(

@@ -1,5 +1,6 @@
 """What an agent is told, as typed options: flags, variables and Python fill the same fields."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +51,16 @@ class AgentOptions:
         ),
     )
     """Seconds before its expiry that the lease is renewed; more than 0, less than a day."""
+    interface_patience: float = field(
+        default=math.inf,
+        metadata=option_metadata(
+            "Give up with code 1 where so long after the start no interface fits; inf for never.",
+            "SECONDS",
+            flag="iface-patience",
+            daemon=10.0,
+        ),
+    )
+    """Seconds that ``run`` waits for an interface before it raises PermanentError."""
     firewall: FirewallOptions = field(default_factory=FirewallOptions)
     ip_blackhole_route: bool = field(
         default=False,
@@ -69,4 +80,9 @@ class AgentOptions:
                 "subnet-lease-renew-margin",
                 f"subnet-lease-renew-margin is {self.renew_margin / 60:g} minutes, "
                 "but has to be more than 0 and less than 1440",
+            )
+        if not self.interface_patience >= 0:
+            raise ConfigError(
+                "iface-patience",
+                f"iface-patience is {self.interface_patience:g} seconds, but has to be 0 or more",
             )

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import aclosing
 
 from flannel_sdk.backoff import Trouble, retry
-from flannel_sdk.errors import FlannelError, PermanentError
-from flannel_sdk.hostnet.external_interface import find_external_interface
+from flannel_sdk.errors import FlannelError, InterfaceUnavailable, PermanentError
+from flannel_sdk.hostnet.external_interface import find_external_interface, is_as_it_was
 from flannel_sdk.hostnet.interface_events import interface_changes
 from flannel_sdk.hostnet.interface_request import InterfaceRequest
 from flannel_sdk.interfaces import Backend, BackendContext, BackendManager
@@ -34,7 +35,10 @@ class Underlay:
         config: NetworkConfig,
         netns: str | None,
         backends: BackendManagerFactory | None,
+        *,
+        blackhole_route: bool = False,
     ) -> None:
+        self._blackhole_route = blackhole_route
         self._request = request
         self._config = config
         self._netns = netns
@@ -54,9 +58,19 @@ class Underlay:
             raise RuntimeError("no interface was found yet")
         return self._applied
 
-    async def find(self) -> None:
-        """Wait for an interface that fits."""
-        found = await retry("choosing the underlay interface", self._find)
+    async def find(self, patience: float = math.inf) -> None:
+        """Wait for an interface that fits; PermanentError if there is none in ``patience`` seconds.
+
+        Whoever named one that is not there should be told so, and not wait for ever.
+        """
+        try:
+            async with asyncio.timeout(None if patience == math.inf else patience):
+                found = await retry("choosing the underlay interface", self._find)
+        except TimeoutError:
+            try:
+                found = await self._find()
+            except InterfaceUnavailable as error:
+                raise PermanentError(str(error)) from error
         self._applied = self._newest = found
         for family, pool in self._config.pools.items_by_family():
             address = found.addresses.get(family)
@@ -79,9 +93,10 @@ class Underlay:
                 async with aclosing(
                     interface_changes(self._netns, at_least_every=every)
                 ) as changes:
-                    async for _ in changes:
+                    async for heard in changes:
                         trouble.over()
-                        await self._look()
+                        if not (heard and by_routes and await self._is_as_it_was()):
+                            await self._look()
             except Exception as error:  # the agent goes on with the interface it has
                 await trouble.wait_out(error)
 
@@ -99,7 +114,7 @@ class Underlay:
     async def backend(self, interface: ExternalInterface, backend_type: str) -> Backend:
         """The backend of this type on ``interface``; PluginError or ConfigError if it cannot be."""
         if self._made is None or self._made[0] != interface:
-            context = BackendContext(interface, self._netns)
+            context = BackendContext(interface, self._netns, self._blackhole_route)
             self._made = interface, self._make_manager(context)
         return await self._made[1].get_backend(backend_type)
 
@@ -119,6 +134,16 @@ class Underlay:
         return await asyncio.to_thread(
             find_external_interface, self._request, families, self._netns, self._newest
         )
+
+    async def _is_as_it_was(self) -> bool:
+        """Whether notifications were about others: then its routes are not read for each of them.
+
+        There may be a route for each peer, and notifications for each pod that comes and goes.
+        """
+        newest = self._newest
+        if newest is None or self.problem is not None:
+            return False
+        return await asyncio.to_thread(is_as_it_was, newest, self._netns)
 
     async def _look(self) -> None:
         try:

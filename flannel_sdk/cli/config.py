@@ -16,6 +16,8 @@ from flannel_sdk.errors import PermanentError
 from flannel_sdk.interfaces import SupportsConfigWrite
 from flannel_sdk.model import NetworkConfig
 
+GO_FLAGS = True
+
 _EPILOG = """\
 examples:
   flannel-sdk config put net-conf.json --store sqlite --store-option path=/var/lib/flannel/net.db

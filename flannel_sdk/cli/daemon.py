@@ -16,12 +16,17 @@ from flannel_sdk.cli.service_manager import ServiceManager
 from flannel_sdk.cli.store_arguments import (
     add_chosen_store_arguments,
     add_store_arguments,
+    exposed_secrets,
     open_chosen_store,
     unused_flags,
 )
+from flannel_sdk.cli.wrong_usage import exit_code
+from flannel_sdk.errors import FlannelError
 from flannel_sdk.interfaces import SubnetManager
 
 _log = logging.getLogger(__name__)
+
+GO_FLAGS = True
 
 _EPILOG = """\
 Joins this node to the network whose configuration is in the store, and keeps it joined. A problem
@@ -63,12 +68,23 @@ def add_chosen_arguments(parser: argparse.ArgumentParser, words: Sequence[str]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
-    start_logging(told_options(LogOptions, args, os.environ))
-    options = told_options(AgentOptions, args, os.environ)
-    store = open_chosen_store(args, os.environ)
-    for flag in unused_flags(args):
-        _log.warning("%s has no effect on the store %s", flag, args.store)
-    asyncio.run(_serve(store, options))
+    log = told_options(LogOptions, args, os.environ)
+    start_logging(log)
+    try:
+        options = told_options(AgentOptions, args, os.environ)
+        store = open_chosen_store(args, os.environ)
+        for flag in unused_flags(args):
+            _log.warning("%s has no effect on the store %s", flag, args.store)
+        for option, instead in exposed_secrets(args):
+            _log.warning(
+                "%s is on the command line, where anybody can read it: %s", option, instead
+            )
+        asyncio.run(_serve(store, options))
+    except FlannelError as error:
+        if log.format != "json":
+            raise
+        _log.error("%s", error)  # the last line, too, is one that a program reads
+        return exit_code(error)
     return 0
 
 

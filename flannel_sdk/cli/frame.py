@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn, Protocol, cast
 
 from flannel_sdk import __version__
-from flannel_sdk.cli.wrong_usage import WrongUsage
+from flannel_sdk.cli.wrong_usage import exit_code
 from flannel_sdk.errors import FlannelError
 from flannel_sdk.task_groups import leaves
 
@@ -33,8 +33,9 @@ class CommandModule(Protocol):
         """Declare flags and examples; without I/O."""
         ...
 
-    # A module may have, beyond this, ``add_chosen_arguments(parser, words)``: flags that depend on
-    # what else the command line says. Its command line is then read as Go reads one.
+    # A module may have, beyond this, ``GO_FLAGS``, true where the command line is read as Go reads
+    # one, as flanneld's users expect; and then ``add_chosen_arguments(parser, words)``: flags that
+    # depend on what else the command line says.
 
     def run(self, args: argparse.Namespace) -> int:
         """Do it and give the exit code; FlannelError becomes one sentence and code 1."""
@@ -51,6 +52,9 @@ COMMANDS = {
     "doctor": Command("flannel_sdk.cli.doctor", "find the layer that is broken, and what to do"),
     "config": Command(
         "flannel_sdk.cli.config", "show or put the network's configuration in a store"
+    ),
+    "explain": Command(
+        "flannel_sdk.cli.explain", "why the daemon would take an underlay interface, or none"
     ),
     "plugins": Command(
         "flannel_sdk.cli.plugins", "installed backends and stores, and what ails them"
@@ -84,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except FlannelError as error:
         _fail([error])
-        return 2 if isinstance(error, WrongUsage) else 1
+        return exit_code(error)
     except BaseExceptionGroup as group:
         known, unknown = group.split(FlannelError)
         if known is None or unknown is not None:
@@ -128,12 +132,13 @@ def _run(name: str, rest: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    if (add_chosen := getattr(module, "add_chosen_arguments", None)) is not None:
+    if getattr(module, "GO_FLAGS", False):
         from flannel_sdk.cli.go_flags import as_go_reads
 
         rest = as_go_reads(parser, rest)
-        add_chosen(parser, rest)
-        rest = as_go_reads(parser, rest)
+        if (add_chosen := getattr(module, "add_chosen_arguments", None)) is not None:
+            add_chosen(parser, rest)
+            rest = as_go_reads(parser, rest)
     parser.set_defaults(command=name)
     try:
         args, unknown = parser.parse_known_args(rest)

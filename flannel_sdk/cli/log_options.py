@@ -5,9 +5,11 @@ import sys
 from dataclasses import dataclass, field
 from typing import Literal
 
+from flannel_sdk.cli.log_format import JsonLines, SaidOnce, TextLines
 from flannel_sdk.errors import ConfigError
 from flannel_sdk.model import option_metadata
 
+_log = logging.getLogger(__name__)
 _CHATTY = ("asyncio", "grpc", "aiohttp", "kubernetes", "urllib3", "oauthlib", "requests_oauthlib")
 """Their details are no details of ours, and some of them are tokens."""
 _SOURCE_FILES = "Accepted for flanneld's sake: it names flanneld's source files."
@@ -24,7 +26,7 @@ class LogOptions:
     format: Literal["text", "json"] = field(
         default="text",
         metadata=option_metadata(
-            "text, with key=value; json, an object a line.", "KIND", flag="log-format"
+            "text: key=value; json: an object a line.", "KIND", flag="log-format"
         ),
     )
     vmodule: str = field(
@@ -41,10 +43,11 @@ class LogOptions:
 
 def start_logging(options: LogOptions) -> None:
     """Log the process's records to standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if options.level else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(JsonLines() if options.format == "json" else TextLines())
+    lines.addFilter(SaidOnce())
+    logging.basicConfig(level=logging.DEBUG if options.level else logging.INFO, handlers=[lines])
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.INFO)
+    if options.vmodule or options.log_backtrace_at:
+        _log.info("vmodule and log_backtrace_at name flanneld's source files: they have no effect")

@@ -114,6 +114,20 @@ def unused_flags(args: argparse.Namespace) -> list[str]:
     ]
 
 
+def exposed_secrets(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Secrets that the command line holds itself: the option, and how to give it instead."""
+    store: InstalledStore = args.installed_store
+    given = {key.replace("-", "_") for key in store_values(args.store_option)}
+    exposed = []
+    for option in store.options():
+        typed = getattr(args, _DESTINATION + option.name, None) is not None
+        if option.is_secret and (typed or not option.names.isdisjoint(given)):
+            variable = f"as ${option.variable} or " if option.variable else ""
+            instead = f"give it {variable}with --store-option-file {option.name}=FILE"
+            exposed.append((f"--{option.flag}" if typed else option.name, instead))
+    return exposed
+
+
 def _declare_unused(parser: argparse.ArgumentParser, chosen: str) -> None:
     for store, flags in _FLANNELDS_FLAGS.items():
         for flag in flags if store != chosen else ():

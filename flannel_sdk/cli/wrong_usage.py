@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flannel_sdk.errors import ConfigError
+from flannel_sdk.errors import ConfigError, FlannelError
 
 
 class WrongUsage(ConfigError):
     """A command line, or a variable, that cannot be meant."""
+
+
+def exit_code(error: FlannelError) -> int:
+    """What a program ends with because of an error of ours."""
+    return 2 if isinstance(error, WrongUsage) else 1
 
 
 @contextmanager

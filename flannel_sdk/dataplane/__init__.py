@@ -2,6 +2,7 @@
 
 from flannel_sdk.dataplane.kernel import LinuxKernel
 from flannel_sdk.dataplane.objects import (
+    BLACKHOLE,
     Device,
     FdbEntry,
     InterfaceAddress,
@@ -17,6 +18,7 @@ from flannel_sdk.dataplane.reconciler import Reconciler
 from flannel_sdk.dataplane.tun import TUN, open_tun
 
 __all__ = [
+    "BLACKHOLE",
     "ROUTE_PROTOCOL",
     "TUN",
     "Device",

@@ -69,5 +69,6 @@ def subject(operation: Operation, position: int, names: Mapping[int, str]) -> st
         text = f"{prefix}{gateway} dev {device(stray.ifindex)} proto {stray.protocol}"
         return f"{text} metric {stray.metric}" if stray.metric else text
     (address, length, metric), via = operation.rows[position]
-    text = f"{Prefix(IPAddress(address), length)} {way(via)}"
+    prefix = Prefix(IPAddress(address), length)
+    text = f"{prefix} {way(via)}" if via.ifindex else f"blackhole {prefix}"
     return f"{text} metric {metric}" if metric else text

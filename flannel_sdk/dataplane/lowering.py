@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from flannel_sdk.dataplane.desired import Changes
-from flannel_sdk.dataplane.metrics import metric_of, route_metric
-from flannel_sdk.dataplane.objects import Route
+from flannel_sdk.dataplane.metrics import BLACKHOLE_METRIC, metric_of, route_metric
+from flannel_sdk.dataplane.objects import BLACKHOLE, Route
 from flannel_sdk.dataplane.observed import KernelState
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
 from flannel_sdk.dataplane.requests import (
@@ -30,8 +30,8 @@ class Lowering:
     """Knows the present index of each device, and who else has routes to our destinations."""
 
     def __init__(self) -> None:
-        self.indexes: dict[str, int] = {}
-        """Devices that exist."""
+        self.indexes: dict[str, int] = {BLACKHOLE: 0}
+        """Devices that exist, and what stands in their place."""
         self.own: frozenset[int] = frozenset()
         """The indexes of devices of our own."""
         self.rivals = Rivals()
@@ -43,9 +43,9 @@ class Lowering:
         for (address, length), device, gateway, onlink in routes:
             index = indexes.get(device)
             if index is not None:
-                metric = (
-                    metric_of(address, length) if gateway is not None and len(address) == 4 else 0
-                )
+                metric = 0 if index else BLACKHOLE_METRIC
+                if gateway is not None and len(address) == 4:
+                    metric = metric_of(address, length)
                 rows.append(((address, length, metric), Via(index, gateway, onlink)))
         return rows
 

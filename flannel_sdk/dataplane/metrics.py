@@ -1,8 +1,11 @@
 """The metric of a route: an IPv4 route with a gateway gets one of its own, from its destination."""
 
-from flannel_sdk.dataplane.objects import Route
+from flannel_sdk.dataplane.objects import BLACKHOLE, Route
 
 _SPREAD = 0x10000
+BLACKHOLE_METRIC = 0x7FFFFFFF
+"""Worse than that of any route which somebody makes on purpose: a bridge with our subnet goes
+first, and nobody is told that there is a route already (D32)."""
 
 
 def metric_of(address: bytes, length: int) -> int:
@@ -19,6 +22,8 @@ def metric_of(address: bytes, length: int) -> int:
 
 def route_metric(route: Route) -> int:
     """The metric that a route is written with; 0 for the family's default."""
-    destination, _, gateway, _ = route
+    destination, device, gateway, _ = route
+    if device == BLACKHOLE:
+        return BLACKHOLE_METRIC
     address, length = destination
     return metric_of(address, length) if gateway is not None and len(address) == 4 else 0

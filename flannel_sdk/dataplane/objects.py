@@ -46,8 +46,15 @@ class FdbEntry(NamedTuple):
     """The underlay address of the node behind that MAC."""
 
 
+BLACKHOLE = "(blackhole)"
+"""In place of a route's device: what is sent there is dropped, where no other route takes it."""
+
+
 class Route(NamedTuple):
-    """A unicast route of the main table; its key is the destination."""
+    """A unicast route of the main table; its key is the destination.
+
+    With ``BLACKHOLE`` for its device it is a blackhole, which loses against every other route.
+    """
 
     destination: Prefix
     device: str

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 from flannel_sdk.dataplane.lowering import Lowering
 from flannel_sdk.dataplane.metrics import route_metric
-from flannel_sdk.dataplane.objects import FdbEntry, PeerObject, Route
+from flannel_sdk.dataplane.objects import BLACKHOLE, FdbEntry, PeerObject, Route
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
 from flannel_sdk.dataplane.requests import (
+    DROPPING,
+    UNICAST,
     FdbOperation,
     NeighbourOperation,
     Operation,
@@ -24,7 +26,9 @@ def removals(released: Iterable[PeerObject], lowering: Lowering) -> list[Operati
     for item in released:
         index = lowering.indexes.get(item.device)
         if isinstance(item, Route):
-            stray = StrayRoute(*item.destination, ROUTE_PROTOCOL, route_metric(item))
+            kind = DROPPING if item.device == BLACKHOLE else UNICAST
+            metric = route_metric(item)
+            stray = StrayRoute(*item.destination, ROUTE_PROTOCOL, metric, type=kind)
             routes.append((item.destination, stray))
         elif index is None:
             continue

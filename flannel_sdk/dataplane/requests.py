@@ -13,12 +13,15 @@ Verb = Literal["put", "remove"]
 MAIN_TABLE = 254
 UNICAST = 1
 """The type of an ordinary route."""
+DROPPING = 6
+"""The type of a blackhole."""
 
 
 class Via(NamedTuple):
     """One way out: a device, and a gateway on it."""
 
     ifindex: int
+    """0 for a blackhole."""
     gateway: bytes | None
     onlink: bool = False
 

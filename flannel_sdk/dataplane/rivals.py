@@ -2,8 +2,9 @@
 
 from collections.abc import Container, Iterable
 
+from flannel_sdk.dataplane.metrics import BLACKHOLE_METRIC
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
-from flannel_sdk.dataplane.requests import MAIN_TABLE, RouteKey, StrayRoute
+from flannel_sdk.dataplane.requests import DROPPING, MAIN_TABLE, RouteKey, StrayRoute
 
 _PROTOCOL_KERNEL = 2
 _IPV6_DEFAULT = 1024
@@ -14,12 +15,15 @@ def in_the_way(route: StrayRoute, metric: int, own: Container[int]) -> bool:
 
     It wins over ours, or it is of our protocol or on a device of ours. The kernel's own routes
     never are, and a route of somebody else that would lose stays. One of our protocol and metric
-    is in our very slot: ours replaces it, and its removal would hit ours.
+    is in our very slot: ours replaces it, and its removal would hit ours. A blackhole is
+    there to lose: only others are in its way, such as flanneld's, which would win over a bridge.
     """
     if route.protocol == _PROTOCOL_KERNEL or route.table != MAIN_TABLE or route.tos:
         return False
     if route.protocol == ROUTE_PROTOCOL:
         return route.metric != metric
+    if metric == BLACKHOLE_METRIC:
+        return route.type == DROPPING
     size = len(route.address)
     return _effective(route.metric, size) <= _effective(metric, size) or route.ifindex in own
 

@@ -4,6 +4,7 @@ from flannel_sdk.dataplane.desired import Changes, DesiredState
 from flannel_sdk.dataplane.lowering import Lowering
 from flannel_sdk.dataplane.node import Node
 from flannel_sdk.dataplane.notices import NoticeSorter
+from flannel_sdk.dataplane.objects import BLACKHOLE
 from flannel_sdk.dataplane.observed import KernelState
 from flannel_sdk.dataplane.ownership import Ownership
 from flannel_sdk.dataplane.protocol import Kernel
@@ -48,7 +49,7 @@ class KernelView:
 
     async def find_new_devices(self, changes: Changes) -> None:
         """Look up devices that no object needed before."""
-        self._route_devices |= {route.device for route in changes.routes}
+        self._route_devices |= {route.device for route in changes.routes} - {BLACKHOLE}
         if not self._names() <= self._links.keys():
             await self.find_devices()
 
@@ -61,6 +62,7 @@ class KernelView:
         differs = any(links[name] != self._links.get(name) for name in links)
         self._links = links
         self._lowering.indexes = {name: link[0] for name, link in links.items() if link}
+        self._lowering.indexes[BLACKHOLE] = 0
         self._lowering.own = frozenset(
             index
             for name, index in self._lowering.indexes.items()

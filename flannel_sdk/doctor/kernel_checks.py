@@ -92,7 +92,7 @@ class Way:
     subnet: Prefix
     resolved: ResolvedRoute | None
     expected: str | None
-    """The device of the route to exactly this subnet; None if there is none."""
+    """The device of the narrowest route of ours that covers the subnet; None without one."""
 
 
 async def look_up_ways(patient: Patient) -> list[Way]:
@@ -112,9 +112,16 @@ async def look_up_ways(patient: Patient) -> list[Way]:
     finally:
         await kernel.aclose()
     return [
-        Way(peer, subnet, resolved.get(subnet.address), devices.get(subnet))
+        Way(peer, subnet, resolved.get(subnet.address), _device_towards(subnet, devices))
         for peer, subnet in subnets
     ]
+
+
+def _device_towards(subnet: Prefix, devices: Mapping[Prefix, str]) -> str | None:
+    if (exact := devices.get(subnet)) is not None:
+        return exact
+    covering = [route for route in devices if route.length and route.covers(subnet)]
+    return devices[max(covering, key=lambda route: route.length)] if covering else None
 
 
 async def _devices_of_routes(kernel: LinuxKernel, patient: Patient) -> Mapping[Prefix, str]:
@@ -141,11 +148,16 @@ async def _devices_of_routes(kernel: LinuxKernel, patient: Patient) -> Mapping[P
     }
 
 
-def check_ways(ways: list[Way]) -> Iterator[Finding]:
-    """Routes that the kernel lacks, and addresses that it sends elsewhere in spite of them."""
+def check_ways(ways: list[Way], *, routed: bool = True) -> Iterator[Finding]:
+    """Routes that the kernel lacks, and addresses that it sends elsewhere in spite of them.
+
+    ``routed``: whether each peer has a route of its own, and not the network as a whole.
+    """
     for way in ways:
         subnet, resolved = way.subnet, way.resolved
-        if way.expected is None:
+        if way.expected is None and resolved is not None and not routed:
+            continue
+        if way.expected is None and routed:
             yield Finding(
                 Layer.KERNEL,
                 f"The kernel has no route of ours to {subnet}.",
@@ -154,10 +166,11 @@ def check_ways(ways: list[Way]) -> Iterator[Finding]:
                 peer=way.peer,
             )
         elif resolved is None or resolved.device != way.expected:
-            actual = f"sends it by {resolved.device}" if resolved else "refuses to send it"
+            device = way.expected or "the tunnel's device"
+            actual = f"sends to it by {resolved.device}" if resolved else "refuses to send to it"
             yield Finding(
                 Layer.KERNEL,
-                f"The route to {subnet} is by {way.expected}, but the kernel {actual}.",
+                f"{subnet} should be reached by {device}, but the kernel {actual}.",
                 f"Look for a rule or a narrower route: ip rule; ip route get {subnet.address}.",
                 peer=way.peer,
             )
@@ -174,4 +187,6 @@ async def check_kernel(patient: Patient) -> list[Finding]:
             *findings,
             Finding(Layer.KERNEL, f"The kernel cannot be read: {error}.", "Run doctor as root."),
         ]
-    return [*findings, *(found for found in check_ways(ways) if found.peer not in blamed)]
+    routed = bool(number(patient.status, "dataplane", "desired", "route"))
+    more = [found for found in check_ways(ways, routed=routed) if found.peer not in blamed]
+    return [*findings, *more]

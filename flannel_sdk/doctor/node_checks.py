@@ -20,6 +20,15 @@ def check_daemon(patient: Patient) -> Iterator[Finding]:
             f"The daemon is not ready: {problem}.",
             f"See to what it names; {_LOG}.",
         )
+    for name, subject in (("interface", "the underlay"), ("firewall", "the firewall's rules")):
+        ailment = text(status, name, "problem")
+        if ailment is not None:
+            yield Finding(
+                Layer.DAEMON,
+                f"Something ails {subject}: {ailment.removesuffix('.')}.",
+                f"See to what it names; {_LOG}.",
+                severity=Severity.WARNING,
+            )
     restarts = number(status, "restarts")
     if restarts:
         yield Finding(

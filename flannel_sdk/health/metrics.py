@@ -24,6 +24,7 @@ def families(status: Status) -> Iterator[Metric]:
     yield from _of_the_kernel(status)
     yield from _of_repairs(status)
     yield from _of_the_backend(status)
+    yield from _of_the_firewall(status)
     yield from _of_the_loop(status)
 
 
@@ -33,6 +34,9 @@ def _of_the_agent(status: Status) -> Iterator[Metric]:
     yield InfoMetricFamily(f"{_PREFIX}agent", "What runs here.", value=about)
     yield from _gauge("ready", "1 if /readyz says so.", number(status, "ready"))
     yield from _gauge("mtu_bytes", "The largest inner packet.", number(status, "mtu"))
+    underlay = part(status, "interface")
+    problem = float(text(underlay, "problem") is not None) if underlay else None
+    yield from _gauge("underlay_problem", "1 while no interface fits, or none is used.", problem)
     restarts = number(status, "restarts")
     yield from _counter("dataplane_restarts", "The data plane stopped and was run again.", restarts)
     config = part(status, "config")
@@ -58,7 +62,7 @@ def _of_leases(status: Status) -> Iterator[Metric]:
             ("backend",): sum(counts(status, "dataplane", "peers", "refused").values()),
         }
         text_ = "Leases of others that are not served, by who refuses them."
-        yield _labelled(GaugeMetricFamily, "refused_leases", text_, ["by"], refused.items())
+        yield _labelled(GaugeMetricFamily, "refused_leases", text_, ["refused_by"], refused.items())
         malformed = number(feed, "malformed")
         yield from _gauge("malformed_entries", "Entries that cannot be read.", malformed)
     keeper = part(status, "keeper")
@@ -141,16 +145,38 @@ def _of_repairs(status: Status) -> Iterator[Metric]:
     )
 
 
+def _of_the_firewall(status: Status) -> Iterator[Metric]:
+    firewall = part(status, "firewall")
+    yield from _gauge(
+        "firewall_settled", "1 while the rules are in place.", number(firewall, "settled")
+    )
+    problem = float(text(firewall, "problem") is not None) if firewall else None
+    yield from _gauge("firewall_problem", "1 while something ails the rules.", problem)
+    repairs = {(what,): count for what, count in counts(firewall, "repairs").items()}
+    about = "Rules that others had changed, and that were put back."
+    yield _labelled(CounterMetricFamily, "firewall_repairs", about, ["what"], repairs.items())
+
+
 def _of_the_backend(status: Status) -> Iterator[Metric]:
-    """Whatever a backend counts under ``counters``, by its own names."""
-    counters = {(name,): count for name, count in counts(status, "dataplane", "counters").items()}
+    """Whatever a backend counts in mappings called ``counters``, by its own names."""
+    events = {(path, event): count for path, event, count in _counted(part(status, "dataplane"))}
     yield _labelled(
         CounterMetricFamily,
         "backend_events",
-        "What the backend counts.",
-        ["event"],
-        counters.items(),
+        "What the backend counts, by its own names.",
+        ["path", "event"],
+        events.items(),
     )
+
+
+def _counted(plane: Status) -> Iterator[tuple[str, str, float]]:
+    """``counters`` of the status itself or of a part of it, flat or by data path."""
+    for section in (plane, *(part(plane, name) for name in plane)):
+        for event, count in counts(section, "counters").items():
+            yield "", event, count
+        for path in part(section, "counters"):
+            for event, count in counts(section, "counters", path).items():
+                yield path, event, count
 
 
 def _of_the_loop(status: Status) -> Iterator[Metric]:

@@ -24,7 +24,7 @@ class HealthOptions:
         ),
     )
     """The TCP port; 0: nothing is served."""
-    store_silence: float = 90.0
+    store_silence: float = 120.0
     """Seconds without a sign of life of the store after which the node is not ready."""
     missing: float = 30.0
     """Seconds that something of ours may be missing in the kernel before the node is not ready."""

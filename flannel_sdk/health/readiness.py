@@ -10,7 +10,12 @@ def problems(status: Status, options: HealthOptions) -> Sequence[str]:
     """One sentence for each reason; none where the node is ready."""
     if not part(status, "keeper"):
         return ["it has not got as far as asking for a lease"]
-    return [*_of_the_lease(status), *_of_the_store(status, options), *_of_peers(status, options)]
+    return [
+        *_of_the_lease(status),
+        *_of_the_store(status, options),
+        *_of_peers(status, options),
+        *_of_the_firewall(status),
+    ]
 
 
 def _of_the_lease(status: Status) -> Iterator[str]:
@@ -39,3 +44,10 @@ def _of_peers(status: Status, options: HealthOptions) -> Iterator[str]:
         node = text(status, "dataplane", "node_problem")
         why = node or (causes[0] if causes else "it is taken away again")
         yield f"an object of ours has been missing in the kernel for {missing:.0f} s: {why}"
+
+
+def _of_the_firewall(status: Status) -> Iterator[str]:
+    firewall = part(status, "firewall")
+    problem = text(firewall, "problem")
+    if problem is not None and not firewall.get("settled"):
+        yield f"the firewall's rules are not in place: {problem.removesuffix('.')}"

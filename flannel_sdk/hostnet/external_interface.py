@@ -43,6 +43,22 @@ def _keeping(attempt: Attempt, current: ExternalInterface) -> Attempt:
     return replace(attempt, addresses=addresses)
 
 
+def is_as_it_was(current: ExternalInterface, netns: str | None = None) -> bool:
+    """Whether the interface is there with its name, MTU and addresses; blocks for some ms.
+
+    Whether a request still means it is not looked at: that may take all routes.
+    """
+    link = run_in_netns(netns, read_links).by_index(current.index)
+    return (
+        link is not None
+        and (link.name, link.mtu) == (current.name, current.mtu)
+        and all(
+            address in link.addresses.usable(family)
+            for family, address in current.addresses.items_by_family()
+        )
+    )
+
+
 def read_host(
     request: InterfaceRequest, families: Sequence[Family], netns: str | None = None
 ) -> LinkTable:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flannel_sdk.hostnet.interface_request import InterfaceRequest, go_regex
 from flannel_sdk.hostnet.links import Link, LinkTable
@@ -21,6 +21,8 @@ class Attempt:
     addresses: ByFamily[IPAddress]
     problem: str | None
     """Why it gives no interface, as a clause; None where it gives ``link`` with ``addresses``."""
+    lost: str = ""
+    """Why it gives no other link than this one, as what is said of the other one."""
 
 
 def attempts(
@@ -28,13 +30,17 @@ def attempts(
 ) -> Iterator[Attempt]:
     """Each way that is asked for, in the order in which they count; the first that works wins."""
     for name in request.interfaces:
-        yield _by_name(name, request, families, links)
+        attempt = _by_name(name, request, families, links)
+        yield replace(attempt, lost=f"is not called {name} and has no such address")
     for pattern in request.regexes:
-        yield _by_regex(pattern, request, families, links)
-    if request.can_reach is not None:
-        yield _by_route(request.can_reach, request, families, links)
+        attempt = _by_regex(pattern, request, families, links)
+        yield replace(attempt, lost=f"{pattern!r} matches nothing of it, or matched another first")
+    if (address := request.can_reach) is not None:
+        attempt = _by_route(address, request, families, links)
+        yield replace(attempt, lost=f"is not on the way to {address}")
     if not request.names_interface:
-        yield _by_default(request, families, links)
+        attempt = _by_default(request, families, links)
+        yield replace(attempt, lost=f"does not have {attempt.asked.removeprefix('--')}")
 
 
 def _by_name(
@@ -62,7 +68,8 @@ def _by_regex(
 ) -> Attempt:
     """A link whose addresses match in all families, else whose name does, else in one family.
 
-    flannel 1.3, and beyond it the last; both addresses are of the one link (D35).
+    flannel 1.3, and beyond it the last, and that a name counts only where the link can be used;
+    both addresses are of the one link (D35).
     """
     asked, search = f"--iface-regex {pattern}", re.compile(go_regex(pattern)).search
     partly: tuple[Link, ByFamily[IPAddress]] | None = None
@@ -76,11 +83,11 @@ def _by_regex(
             return _judged(asked, link, matching, request, families)
         if matching.families and partly is None:
             partly = link, matching
-    for link in links.links.values():
-        if search(link.name):
-            return _judged(asked, link, NO_ADDRESSES, request, families)
-    if partly is not None:
-        return _judged(asked, *partly, request, families)
+    named = [link for link in links.links.values() if search(link.name)]
+    judged = [_judged(asked, link, NO_ADDRESSES, request, families) for link in named]
+    judged += [_judged(asked, *partly, request, families)] if partly is not None else []
+    if judged:
+        return next((attempt for attempt in judged if attempt.problem is None), judged[0])
     problem = f"no network interface has an address or a name that {pattern!r} matches"
     return Attempt(asked, None, NO_ADDRESSES, f"{problem}: check --iface-regex")
 

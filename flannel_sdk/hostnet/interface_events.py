@@ -18,21 +18,26 @@ _CALM_SECONDS = 1.0
 
 async def interface_changes(
     netns: str | None = None, *, at_least_every: float | None = None
-) -> AsyncGenerator[None, None]:
-    """Yield at once, then whenever links or addresses may have changed; never ends by itself.
+) -> AsyncGenerator[bool, None]:
+    """Yield True whenever links or addresses may have changed, False else; never ends by itself.
+
+    The first item comes at once.
 
     Routes are not listened to, for there may be one for each peer; ``at_least_every`` (seconds) is
     for who depends on them. Level-triggered: what comes between two reads is one item.
     """
     loop = asyncio.get_running_loop()
     with closing(run_in_netns(netns, _listener)) as listener:
+        heard = False
         while True:
             _drain(listener)
-            yield
+            yield heard
             await asyncio.sleep(_CALM_SECONDS)
+            heard = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(at_least_every):
                     await _readable(loop, listener)
+                    heard = True
             await asyncio.sleep(_SETTLE_SECONDS)
 
 

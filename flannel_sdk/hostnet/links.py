@@ -51,11 +51,23 @@ class InterfaceAddresses:
                 address,
             )
             for address, flags in self.entries
-            if address.family is family
-            and not flags & (_DEPRECATED | _DAD_FAILED)
-            and is_node_address(address)
+            if address.family is family and _flaw(address, flags) is None
         ]
         return [address for *_, address in sorted(candidates, key=lambda found: found[:4])]
+
+    def unusable(self, family: Family) -> list[tuple[IPAddress, str]]:
+        """The other addresses of a family, each with the reason in a word or two."""
+        judged = [(address, _flaw(address, flags)) for address, flags in self.entries]
+        return [(address, flaw) for address, flaw in judged if flaw and address.family is family]
+
+
+def _flaw(address: IPAddress, flags: int) -> str | None:
+    """Why peers cannot use an address; None if they can."""
+    if not is_node_address(address):
+        return "not for peers"
+    if flags & _DAD_FAILED:
+        return "somebody else's"
+    return "deprecated" if flags & _DEPRECATED else None
 
 
 @dataclass(slots=True)

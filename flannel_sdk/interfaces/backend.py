@@ -69,11 +69,13 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackendContext:
-    """What a backend is made with; all fields are required."""
+    """What a backend is made with."""
 
     interface: ExternalInterface
     netns: str | None
     """Path of the network namespace to work in (``/run/netns/NAME``); None for the process's."""
+    blackhole_route: bool = False
+    """Whether what is sent to addresses of our subnets that nobody has is to be dropped here."""
 
 
 @runtime_checkable
@@ -144,5 +146,10 @@ class SupportsStatus(Protocol):
     """A network that can tell about itself."""
 
     def status(self) -> Mapping[str, object]:
-        """JSON-ready facts; cheap, without I/O."""
+        """JSON-ready facts; cheap, without I/O.
+
+        What is in a mapping called ``counters`` (numbers by name, or such mappings by data path)
+        becomes metrics. ``udp_port``: the port of the peers' tunnels, where they are over UDP.
+        ``missing_seconds``: how long the object that is missing longest has been, if one is.
+        """
         ...

@@ -240,7 +240,7 @@ class FakeKernel:
         if operation.verb == "remove":
             self._remove_route(_as_stray(slot, via))
             return None
-        if not self._is_up(via.ifindex):
+        if via.ifindex and not self._is_up(via.ifindex):
             return errno.ENETDOWN
         self.route_rows[slot] = via
         self.strays = {one for one in self.strays if (*one[:2], one.metric) != slot}

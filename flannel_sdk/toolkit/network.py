@@ -5,7 +5,15 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
-from flannel_sdk.dataplane import Device, InterfaceAddress, KernelObject, Ownership, PeerObject
+from flannel_sdk.dataplane import (
+    BLACKHOLE,
+    Device,
+    InterfaceAddress,
+    KernelObject,
+    Ownership,
+    PeerObject,
+    Route,
+)
 from flannel_sdk.errors import MalformedEntry, RetryableError
 from flannel_sdk.interfaces import BackendContext, Network, PeerFeed, PlannedChange
 from flannel_sdk.model import ByFamily, Lease, PeerUpdate, Prefix, Subnets
@@ -115,7 +123,7 @@ class KernelNetwork:
         """As ``Network.run``; never raises an ExceptionGroup."""
         self._forget_peers()
         async with open_kernel(self.context.netns, self._ownership) as session:
-            await session.reconciler.set_node(self.device_objects())
+            await session.reconciler.set_node([*self.device_objects(), *self._blackholes()])
             self._session = session
             try:
                 with single_error():
@@ -188,6 +196,14 @@ class KernelNetwork:
                 if await self.look_up_underlay(session, leases):
                     self._refusals.clear()
                     await session.reconciler.update(self._wanted(leases), full=False)
+
+    def _blackholes(self) -> list[Route]:
+        """Without them, what no bridge takes would leave by the default route, or go in circles."""
+        if not self.context.blackhole_route:
+            return []
+        return [
+            Route(subnet, BLACKHOLE, None) for _, subnet in self.lease.subnets.items_by_family()
+        ]
 
     def _wanted(self, leases: Iterable[Lease]) -> Iterator[tuple[Subnets, Sequence[PeerObject]]]:
         """Each peer's objects; none for one that is refused."""

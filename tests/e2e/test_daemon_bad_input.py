@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,11 @@ class Site:
             connection.execute(statement, values)
         os.utime(self.store)
 
-    def command(self, *prefix: str) -> list[str]:
+    def command(self, *prefix: str, iface: Sequence[str] = ("--iface", "eth0")) -> list[str]:
         return [
             *("ip", "netns", "exec", self.netns.name, *prefix),
             *program("daemon", "--store", "sqlite", "--store-option", f"path={self.store}"),
-            *("--iface", "eth0"),
+            *iface,
             *(
                 "--subnet-file",
                 str(self.folder / "subnet.env"),
@@ -63,10 +63,14 @@ class Site:
             ),
         ]
 
-    def fails(self, *prefix: str) -> str:
+    def fails(self, *prefix: str, iface: Sequence[str] = ("--iface", "eth0")) -> str:
         """Run the daemon, which has to end with code 1 and one sentence; the sentence."""
         done = subprocess.run(
-            self.command(*prefix), capture_output=True, text=True, timeout=20, check=False
+            self.command(*prefix, iface=iface),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
@@ -126,6 +130,14 @@ def test_a_file_that_is_no_store_is_left_as_it_is(site: Site) -> None:
     before = site.store.read_bytes()
     assert str(site.store) in site.fails()
     assert site.store.read_bytes() == before
+
+
+def test_an_interface_that_is_not_there_is_named(site: Site) -> None:
+    site.put_config(GOOD)
+    said = site.fails(iface=["--iface", "eth9", "--iface-patience", "0.2"])
+    assert "there is no network interface called eth9: check --iface" in said
+    said = site.fails(iface=["--iface-regex", "^eth9", "--iface-patience", "0"])
+    assert "'^eth9' matches: check --iface-regex" in said
 
 
 def test_a_missing_right_is_named(site: Site) -> None:

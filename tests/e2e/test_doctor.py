@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import socket
 import sqlite3
 import struct
@@ -14,6 +15,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from ctypes import addressof, create_string_buffer
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import pytest
 import pytest_asyncio
@@ -25,6 +27,7 @@ from flannel_sdk.lab.names import netns_path
 from flannel_sdk.lab.node_files import NodeFiles
 from flannel_sdk.lab.status_client import ask_daemon
 from flannel_sdk.netns import run_in_netns
+from tests.deploy.queries import expressions, selectors
 from tests.e2e.conftest import INSTANCE
 from tests.e2e.middlebox import unfinished_checksums
 
@@ -154,6 +157,26 @@ async def test_all_is_well_and_each_path_is_proved(lab: Lab) -> None:
         assert path["tunnel_seconds"] > 0
 
 
+async def test_a_real_daemon_is_ready_and_tells_every_metric_that_is_shown(lab: Lab) -> None:
+    netns = netns_path(lab.names.node(1))
+
+    def get(path: str) -> str:
+        def read() -> str:
+            with urlopen(f"http://127.0.0.1:{HEALTHZ_PORT}{path}", timeout=10) as answer:
+                return str(answer.read().decode())
+
+        return run_in_netns(netns, read)
+
+    assert await asyncio.to_thread(get, "/healthz") == "flanneld is running"
+    assert await asyncio.to_thread(get, "/readyz") == "flanneld is ready"
+    text = await asyncio.to_thread(get, "/metrics")
+    told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    shown = {metric for _, query in expressions() for metric, _ in selectors(query)}
+    assert {re.sub(r"_(bucket|count|sum)$", "", metric) for metric in shown} <= told
+    assert "flannel_sdk_peers 1.0" in text
+    assert 'flannel_sdk_objects{kind="route",state="wanted"} 2.0' in text
+
+
 async def test_no_daemon_is_a_finding(lab: Lab, tmp_path: Path) -> None:
     found = await doctor(lab, socket_file=tmp_path / "none.sock")
     assert found.code == 1
@@ -205,7 +228,7 @@ async def test_an_address_that_a_narrower_route_takes_elsewhere(lab: Lab) -> Non
         await ip_batch([f"route del {base}/32 dev eth0"], netns=lab.names.node(1))
     ((layer, problem, fix),) = found.errors()
     assert layer == "kernel"
-    assert "sends it by eth0" in problem
+    assert "sends to it by eth0" in problem
     assert "narrower route" in fix
 
 

@@ -19,6 +19,14 @@ _PROBES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def xtables_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that programs of the old iptables lock: not the one of the whole machine."""
+    path = tmp_path / "xtables.lock"
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(path))
+    return path
+
+
 @pytest.fixture
 def hosts(make_netns: Callable[[str], Namespace]) -> Hosts:
     """A node, a pod, a remote pod and the outside, connected."""

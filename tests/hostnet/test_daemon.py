@@ -23,7 +23,7 @@ from tests.unit.agent.recording import Recording, running
 pytestmark = pytest.mark.root
 
 CONFIG = """{{"Network": "{network}", "EnableNFTables": {nftables},
-    "SubnetMin": "10.5.3.0", "SubnetMax": "10.5.3.0", "Backend": {{"Type": "{backend}"}}}}"""
+    "SubnetMin": "{subnet}", "SubnetMax": "{subnet}", "Backend": {{"Type": "{backend}"}}}}"""
 
 
 class Daemon:
@@ -35,8 +35,11 @@ class Daemon:
         self.socket = folder / "agent.sock"
         self.subnet_file = folder / "subnet.env"
         self._store = ["--store", "sqlite", "--store-option", f"path={folder / 'net.db'}"]
+        self.put_network("10.5.0.0/16", "10.5.3.0")
+
+    def put_network(self, network: str, subnet: str) -> None:
         program = f"{sys.executable} -m flannel_sdk.cli config put -"
-        config = CONFIG.format(network="10.5.0.0/16", nftables="false", backend="host-gw")
+        config = CONFIG.format(network=network, subnet=subnet, nftables="false", backend="host-gw")
         run(f"{program} {' '.join(self._store)}", config)
 
     def command(self, *flags: str) -> list[str]:
@@ -49,12 +52,12 @@ class Daemon:
     @contextmanager
     def running(self, *flags: str) -> Iterator["subprocess.Popen[str]"]:
         """It runs, its subnet.env is there."""
-        self.subnet_file.unlink(missing_ok=True)
+        before = _changed(self.subnet_file)
         command = ["ip", "netns", "exec", self.node.name, *self.command(*flags)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             end = time.monotonic() + 20
-            while not self.subnet_file.exists():
+            while _changed(self.subnet_file) == before:
                 assert process.poll() is None
                 assert time.monotonic() < end
                 time.sleep(0.01)
@@ -76,6 +79,11 @@ class Daemon:
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
         return done.stderr.splitlines()[-1]
+
+
+def _changed(path: Path) -> int:
+    """When it was, in nanoseconds; 0 for a file that is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 async def test_rules_are_there_before_subnet_env_and_stay_when_it_is_killed(
@@ -102,6 +110,21 @@ async def test_rules_are_there_before_subnet_env_and_stay_when_it_is_killed(
             await until(lambda: sources().total() > seen + 20)
     assert set(sources()) == {NODE.ipv4}
     assert hosts.node.exec("nft list ruleset") == listed
+
+
+def test_rules_of_the_network_before_go_when_it_starts_with_another(
+    hosts: Hosts, tmp_path: Path, need: Callable[[str], None]
+) -> None:
+    need("nft")
+    daemon = Daemon(hosts, tmp_path)
+    with daemon.running("--ip-masq"):
+        pass
+    assert "10.5.3.0/24" in hosts.node.exec("nft list ruleset")
+    daemon.put_network("10.77.0.0/16", "10.77.1.0")
+    with daemon.running("--ip-masq"):
+        listed = hosts.node.exec("nft list ruleset")
+        assert "10.77.1.0/24" in listed
+        assert "10.5." not in listed
 
 
 def test_status_tells_of_the_rules(
@@ -181,7 +204,9 @@ async def test_a_wider_network_gets_rules_of_its_own_live(
     netns.add_veth("eth7", "192.0.2.1/24")
     store = open_store("memory", {"name": f"firewall-{os.getpid()}"})
     assert isinstance(store, SupportsConfigWrite)
-    narrow = CONFIG.format(network="10.5.0.0/16", nftables="true", backend="recording")
+    narrow = CONFIG.format(
+        network="10.5.0.0/16", subnet="10.5.3.0", nftables="true", backend="recording"
+    )
     await store.put_network_config(narrow)
     backend = Recording()
     options = AgentOptions(InterfaceRequest("eth7"), firewall=everything("auto"), netns=netns.path)

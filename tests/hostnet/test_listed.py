@@ -1,5 +1,6 @@
 """The rules as nft and iptables list them, compared with what is kept beside this test."""
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flannel_sdk.errors import KernelUnsupported
+from flannel_sdk.hostnet.firewall import choice
+from flannel_sdk.hostnet.firewall.nft_socket import NftSocket
 from flannel_sdk.hostnet.firewall_options import FirewallKind, FirewallOptions
 from flannel_sdk.testing.namespaces import Namespace
 from tests.hostnet.hosts import ADDRESSES, everything, keeping
@@ -51,6 +55,24 @@ async def test_iptables(
     tables = "\n".join(line for line in lines if "FLANNEL-" in line or line[0] == "*")
     blocks = sorted(block.strip() for block in tables.split("*") if block.strip())
     assert "\n".join(blocks) + "\n" == (FIXTURES / f"{program}.txt").read_text()
+
+
+async def test_iptables_is_taken_where_the_kernel_lacks_nftables(
+    netns: Namespace,
+    need: Callable[[str], None],
+    usual_iptables: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    need("iptables-legacy")
+    usual_iptables("legacy")
+
+    def lacking() -> NftSocket:
+        raise KernelUnsupported("this kernel cannot read nf_tables", errno.EOPNOTSUPP)
+
+    monkeypatch.setattr(choice, "NftSocket", lacking)
+    async with keeping(netns, everything("auto")) as firewall:
+        assert firewall.status()["kind"] == "iptables"
+        assert "FLANNEL-POSTRTG" in netns.exec("iptables-legacy-save")
 
 
 @pytest.mark.parametrize("kind", ["nftables", "iptables"])

@@ -1,6 +1,7 @@
 """Rules that somebody takes away come back, who asks for them live gets others, idle costs none."""
 
 import asyncio
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from flannel_sdk.hostnet.firewall import Addresses
+from flannel_sdk.hostnet.firewall import Addresses, Firewall
 from flannel_sdk.hostnet.firewall_options import FirewallKind, FirewallOptions
 from flannel_sdk.model import ByFamily, Prefix
 from flannel_sdk.testing.namespaces import run
 from tests.hostnet.hosts import ADDRESSES, OTHER, Hosts, everything, keeping, until
+from tests.hostnet.predecessors import NEW, leave_iptables
 
 pytestmark = pytest.mark.root
 
@@ -76,6 +78,28 @@ async def test_legacy_rules_come_back(
     await _iptables_come_back(hosts, command.replace("iptables", "iptables-legacy"), "legacy")
 
 
+async def test_a_lock_that_somebody_holds_is_waited_for(
+    hosts: Hosts,
+    need: Callable[[str], None],
+    usual_iptables: Callable[[str], None],
+    xtables_lock: Path,
+) -> None:
+    need("iptables-legacy")
+    usual_iptables("legacy")
+    firewall = Firewall(everything("iptables"), netns=hosts.node.path)
+    running = asyncio.create_task(firewall.run())
+    with xtables_lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        applying = asyncio.create_task(firewall.apply(ADDRESSES))
+        await asyncio.wait([applying, running], timeout=0.5)
+        assert not applying.done()
+        assert not running.done()
+    await asyncio.wait_for(applying, 20)
+    assert "FLANNEL-POSTRTG" in hosts.node.exec("iptables-legacy-save")
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def _iptables_come_back(hosts: Hosts, command: str, variant: str) -> None:
     def shown() -> list[str]:
         text = "".join(hosts.node.exec(f"{p}-{variant}-save") for p in ("iptables", "ip6tables"))
@@ -128,9 +152,16 @@ async def test_two_networks_on_one_host_keep_their_own_rules(
 
         await until(both, PATIENCE)
         await until(lambda: bool(one.status()["repairs"] and other.status()["repairs"]))
-        repairs = one.status()["repairs"], other.status()["repairs"]
-        await asyncio.sleep(0.5)  # they would fight by then
-        assert (one.status()["repairs"], other.status()["repairs"]) == repairs
+        before: object = None
+        for _ in range(20):
+            repairs = one.status()["repairs"], other.status()["repairs"]
+            if repairs == before:
+                break
+            before = repairs
+            await asyncio.sleep(0.5)
+        else:
+            pytest.fail(f"they fight: {before}")
+        assert both()
 
 
 @pytest.mark.parametrize("kind", ["nftables", "iptables"])
@@ -173,6 +204,17 @@ async def test_a_second_start_writes_nothing(hosts: Hosts, need: Callable[[str],
     before = hosts.node.exec("nft -a list ruleset")
     assert "flannel-sdk" in before
     async with keeping(hosts.node, everything("nftables")):
+        assert hosts.node.exec("nft -a list ruleset") == before
+
+
+async def test_flannelds_chains_are_taken_over_as_they_are(
+    hosts: Hosts, need: Callable[[str], None]
+) -> None:
+    """By iptables: what is right already is not written again."""
+    need("iptables-nft")
+    leave_iptables(hosts.node, NEW, "nft")
+    before = hosts.node.exec("nft -a list ruleset")
+    async with keeping(hosts.node, everything("iptables")):
         assert hosts.node.exec("nft -a list ruleset") == before
 
 

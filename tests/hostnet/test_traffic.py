@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from flannel_sdk.hostnet.firewall import iptables_tables
 from flannel_sdk.hostnet.firewall_options import FirewallKind, FirewallOptions
 from flannel_sdk.model import Family
 from tests.hostnet.hosts import (
@@ -80,6 +81,21 @@ async def test_pods_are_reached_where_iptables_drops_what_is_forwarded(
         for family in FAMILIES:
             seen = seen_source(hosts.outside, hosts.pod, str(POD.get(family)))
             assert seen == OUTSIDE.get(family)
+
+
+async def test_without_iptables_to_tell_the_status_says_so(
+    hosts: Hosts, need: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And all else works."""
+    need("iptables-nft")
+    hosts.node.exec("iptables-nft -P FORWARD DROP")
+    monkeypatch.setattr(iptables_tables, "find_programs", lambda *_: None)
+    async with keeping(hosts.node, everything("nftables")) as firewall:
+        problem = str(firewall.status()["problem"])
+        assert problem.startswith("the tables of iptables (nf_tables, IPv4) have to be changed")
+        assert problem.endswith("install iptables")
+        seen = seen_source(hosts.pod, hosts.outside, str(OUTSIDE.ipv6))
+        assert seen == NODE.ipv6
 
 
 async def test_a_policy_that_drops_later_is_answered(

@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = (
     *("pyroute2", "stevedore", "rich", "sqlite3", "importlib.metadata", "argparse", "ssl"),
-    *("grpc", "google.protobuf", "aiohttp", "kubernetes"),
+    *("grpc", "google.protobuf", "aiohttp", "kubernetes", "prometheus_client"),
 )
 
 
@@ -31,5 +31,18 @@ print(sorted(n for n in new if n in {HEAVY!r} or n.startswith("flannel_sdk_")))
         text=True,
         timeout=20,
         check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_what_a_daemon_starts_with_has_neither_metrics_nor_the_doctor() -> None:
+    script = """
+import sys
+import flannel_sdk.agent.health, flannel_sdk.agent.node_agent, flannel_sdk.cli.daemon
+late = ("prometheus_client", "flannel_sdk.health.exposition", "flannel_sdk.doctor", "tarfile")
+print([name for name in late if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
     )
     assert done.stdout == "[]\n"

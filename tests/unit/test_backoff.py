@@ -41,6 +41,20 @@ def test_what_fails_and_heals_all_the_time_is_said_once_a_minute(
     ] * 2
 
 
+def test_what_was_not_said_is_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("flannel_sdk.backoff.time.monotonic", lambda: now)
+    caplog.set_level(logging.INFO)
+    complaint = Complaint(logging.getLogger("test"), "watching")
+    for _ in range(90):
+        complaint.failed(DOWN, 0.2)
+        now += 1.0
+    complaint.healed()
+    assert [vars(record).get("repeated") for record in caplog.records] == [None, 59, 29]
+
+
 def test_another_failure_is_said_at_once_and_a_defect_with_its_trace(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -5,6 +5,7 @@ from functools import cache
 from struct import Struct
 from typing import Final
 
+from flannel_sdk.dataplane.metrics import BLACKHOLE_METRIC
 from flannel_sdk.dataplane.observed import RouteDump, RouteNotice
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL
 from flannel_sdk.dataplane.requests import (
@@ -40,6 +41,7 @@ from flannel_sdk.netlink.constants import (
     RTM_F_CLONED,
     RTM_GETROUTE,
     RTM_NEWROUTE,
+    RTN_BLACKHOLE,
     RTN_UNICAST,
     RTNH_F_ONLINK,
     RTPROT_KERNEL,
@@ -114,11 +116,14 @@ def _on_link(verb: str, slot: RouteSlot, index: int, sequence: int) -> bytes:
     size = len(address)
     scope = RT_SCOPE_NOWHERE
     if verb == "put":
-        scope = RT_SCOPE_LINK if size == 4 else RT_SCOPE_UNIVERSE
+        scope = RT_SCOPE_LINK if size == 4 and index else RT_SCOPE_UNIVERSE
+    route_type = RTN_UNICAST if index else RTN_BLACKHOLE
     body = RTMSG.pack(
-        _family(size), length, 0, 0, RT_TABLE_MAIN, ROUTE_PROTOCOL, scope, RTN_UNICAST, 0
+        _family(size), length, 0, 0, RT_TABLE_MAIN, ROUTE_PROTOCOL, scope, route_type, 0
     )
-    body += attribute(RTA_DST, address) + word(RTA_OIF, index)
+    body += attribute(RTA_DST, address)
+    if index:
+        body += word(RTA_OIF, index)
     metric = metric or _DEFAULT_METRIC[size]
     if metric:
         body += word(RTA_PRIORITY, metric)
@@ -243,10 +248,14 @@ def parse_route(buffer: Buffer, offset: int, end: int, *, present: bool) -> Rout
     with_metric = gateway is not None and family == socket.AF_INET
     if usual and bool(metric) == with_metric and not (tos or source or found.keys() & _UNUSUAL):
         target = Via(index, gateway, bool(flags & RTNH_F_ONLINK))
+    elif kind == RTN_BLACKHOLE and route[2:5] == _BLACKHOLE and table == RT_TABLE_MAIN:
+        target = Via(0, None)  # for IPv6 the kernel tells of lo
     key: RouteKey = (address, length)
     return RouteNotice(key, target, route, present)
 
 
+_BLACKHOLE: Final = (ROUTE_PROTOCOL, BLACKHOLE_METRIC, 0)
+"""Protocol, metric and tos of ours."""
 _UNUSUAL: Final = {RTA_MULTIPATH, RTA_VIA, RTA_ENCAP, RTA_NH_ID}
-_TYPES: Final = frozenset({RTN_UNICAST, 6, 7, 8, 9})
+_TYPES: Final = frozenset({RTN_UNICAST, RTN_BLACKHOLE, 7, 8, 9})
 """Unicast, blackhole, unreachable, prohibit, throw: not local, broadcast or multicast routes."""

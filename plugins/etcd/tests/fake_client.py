@@ -138,6 +138,9 @@ class FakeClient:
         self._drops = 0
         self._closed = False
 
+    def last_heard(self) -> float | None:
+        return None if self.is_down else time.monotonic()
+
     async def get(self, key: bytes) -> tuple[KeyValue | None, int]:
         return await self._ask("get", lambda: (self.etcd.entries.get(key), self.etcd.revision))
 

@@ -111,6 +111,7 @@ class ScriptedSource:
         """The port and the failure of each call of ``failed``."""
         self.connected_at: list[float] = []
         self.token: str | None = None
+        self.heard_times = 0
         self._connections: deque[Connection] = deque(
             ScriptedConnection(self, port + 1) for port in range(endpoints)
         )
@@ -131,6 +132,9 @@ class ScriptedSource:
         else:
             self._connections.rotate(-1)
         return StoreUnavailable(f"etcd at {connection.endpoint}: {error.detail}")
+
+    def heard(self) -> None:
+        self.heard_times += 1
 
     def next_script(self) -> Sequence[Step]:
         script = self.scripts.popleft() if self.scripts else [HANG]

@@ -134,6 +134,9 @@ class FakeNodeClient:
         self._own = own
         self._closed = False
 
+    def last_heard(self) -> float | None:
+        return None if self.is_down else time.monotonic()
+
     async def node_name(self) -> str:
         return await self._ask("name", lambda: self._own)
 

@@ -42,7 +42,8 @@ struct prefix {
 
 struct peer {
 	be32 address;
-	u32 carried; /* 0: leave what is for it to our process */
+	u16 carried; /* 0: leave what is for it to our process */
+	u16 mtu;     /* of the route to it, where that has one; else 0 */
 };
 
 struct map settings SECTION("maps") = {MAP_ARRAY, sizeof(u32), sizeof(struct settings), 1, 0};
@@ -192,6 +193,8 @@ SECTION("tc/to_peers") int to_peers(struct packet *packet)
 	if (!peer || !peer->carried || inner.ttl <= 1)
 		return VERDICT_NEXT;
 	wire = on_the_wire(packet, 0, &inner, length);
+	if (peer->mtu && wire.largest + OUTER > peer->mtu)
+		return VERDICT_NEXT;
 	/* As a local sender looks up a route: in from the loopback device, out of any. */
 	fib.family = FAMILY_IP;
 	fib.protocol = PROTOCOL_UDP;

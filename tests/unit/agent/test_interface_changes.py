@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from flannel_sdk.agent import AgentOptions, InterfaceRequest, NodeAgent
-from flannel_sdk.errors import ConfigError, InterfaceUnavailable
+from flannel_sdk.errors import ConfigError, InterfaceUnavailable, PermanentError
 from flannel_sdk.interfaces import Backend, BackendContext, LeaseAcquirer, SubnetManager
 from flannel_sdk.model import ByFamily, ExternalInterface, IPAddress, LeaseAttrs, NetworkConfig
 from flannel_sdk.testing.waiting import eventually
@@ -36,11 +36,11 @@ class Host:
         self.found = found
         self.changed.set()
 
-    async def changes(self, *_: object, **__: object) -> AsyncGenerator[None, None]:
+    async def changes(self, *_: object, **__: object) -> AsyncGenerator[bool, None]:
         while True:
             await self.changed.wait()
             self.changed.clear()
-            yield
+            yield True
 
 
 class Following(Recording):
@@ -150,6 +150,28 @@ async def test_no_interface_leaves_all_as_it_is_and_is_said_once(
             host.change(interface("192.0.2.1"))
             await eventually(lambda: facts(agent)["problem"] is None, "no problem any more")
             assert backend.events.count("register") == 1, "it is the same interface"
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.3])
+async def test_an_interface_that_does_not_come_in_time_is_one_sentence(
+    host: Host, patience: float
+) -> None:
+    host.found = InterfaceUnavailable("there is no network interface called eth7: check --iface")
+    async with network() as store:
+        options = AgentOptions(InterfaceRequest("eth7"), interface_patience=patience)
+        with pytest.raises(PermanentError, match="no network interface called eth7: check --ifac"):
+            await NodeAgent(store, options, backends=lambda _: Following()).run()
+
+
+async def test_an_interface_that_comes_in_time_is_taken(host: Host) -> None:
+    host.found = InterfaceUnavailable("there is no eth7")
+    backend = Following()
+    async with network() as store:
+        agent = make(store, backend)
+        async with running(agent):
+            await eventually(lambda: agent.status()["state"] == "starting", "starting")
+            host.found = interface("192.0.2.1")
+            await settled(agent)
 
 
 async def test_an_interface_that_the_backend_refuses_is_not_gone_over_to(host: Host) -> None:

@@ -55,6 +55,7 @@ def test_flags_become_the_agents_options(agent: type[StandInAgent]) -> None:
         subnet_file=Path("/x/subnet.env"),
         status_socket=Path("/x/s.sock"),
         renew_margin=30.0,
+        interface_patience=10.0,
         firewall=FirewallOptions(iptables_forward_rules=True),
     )
 
@@ -64,6 +65,7 @@ def test_without_flags_they_are_flannels(agent: type[StandInAgent]) -> None:
         subnet_file=Path("/run/flannel/subnet.env"),
         status_socket=Path("/run/flannel/flannel-sdk.sock"),
         renew_margin=3600.0,
+        interface_patience=10.0,
         firewall=FirewallOptions(iptables_forward_rules=True),
     )
 
@@ -87,6 +89,17 @@ def test_a_wrong_value_ends_it_before_the_agent_is_made(
     assert main([*MEMORY, *flags]) == 2
     assert said in capsys.readouterr().err
     assert agent.options is None
+
+
+def test_the_last_line_is_json_too_where_that_is_asked_for(
+    agent: type[StandInAgent], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.body = staticmethod(fail_with(InterfaceUnavailable("there is no eth7")))
+    assert main([*MEMORY, "--log-format=json"]) == 1
+    assert capsys.readouterr().err == ""
+    assert caplog.messages[-1] == "there is no eth7"
+    assert main([*MEMORY, "--log-format=json", "--healthz-port=x"]) == 2
+    assert "--healthz-port has to be a number" in caplog.messages[-1]
 
 
 def test_verbose_is_about_us_and_not_about_libraries_that_log_tokens(

@@ -1,5 +1,6 @@
 """flanneld's flags and variables, and what becomes of them (flannel 1.1)."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ FIREWALL = FirewallOptions(iptables_forward_rules=True)
 DEFAULT = AgentOptions(
     subnet_file=Path("/run/flannel/subnet.env"),
     status_socket=Path("/run/flannel/flannel-sdk.sock"),
+    interface_patience=10.0,
     firewall=FIREWALL,
 )
 """What flanneld does without a flag."""
@@ -60,6 +62,7 @@ TABLE: list[tuple[str, Mapping[str, str], AgentOptions]] = [
         {},
         asked(InterfaceRequest(public_ip=ip("192.0.2.2"))),
     ),
+    ("--iface-patience=inf", {}, replace(DEFAULT, interface_patience=math.inf)),
     ("--subnet-file /x/y.env", {}, replace(DEFAULT, subnet_file=Path("/x/y.env"))),
     ("--subnet-file=", {}, replace(DEFAULT, subnet_file=None)),
     ("-subnet-lease-renew-margin 90", {}, replace(DEFAULT, renew_margin=5400.0)),
@@ -139,6 +142,7 @@ WRONG: list[tuple[list[str], Mapping[str, str], str]] = [
     (["--subnet-lease-renew-margin", "1440"], {}, "more than 0 and less than 1440"),
     (["--subnet-lease-renew-margin", "nan"], {}, "more than 0 and less than 1440"),
     (["--iptables-resync", "0"], {}, "iptables-resync is 0 seconds"),
+    (["--iface-patience", "-1"], {}, "iface-patience is -1 seconds"),
     (["--healthz-port", "65536"], {}, "healthz-port is 65536"),
     (["--healthz-port", "http"], {}, "--healthz-port has to be a number, not 'http'"),
     (["--firewall", "pf"], {}, "--firewall has to be one of auto, nftables, iptables, not 'pf'"),

@@ -40,6 +40,26 @@ def test_status_says_first_what_people_ask_first() -> None:
     assert rows["failed in the kernel"] == 0
 
 
+def test_firewall_rules_are_told_of_where_there_are_any() -> None:
+    none = {"masquerade": False, "forward": False, "settled": True}
+    assert not any("firewall" in row for row in dict(status_rows(STATUS | {"firewall": none})))
+    told: dict[str, object] = {
+        "place": "table inet flannel-sdk-10.5.0.0/16",
+        "masquerade": True,
+        "forward": True,
+        "settled": True,
+        "repairs": {"table missing": 2},
+        "problem": "install iptables",
+    }
+    rows = dict(status_rows(STATUS | {"firewall": told}))
+    assert rows["firewall rules"] == "masquerade and forward: table inet flannel-sdk-10.5.0.0/16"
+    assert rows["firewall repaired"] == "2 table missing"
+    assert rows["firewall problem"] == "install iptables"
+    waiting = told | {"settled": False, "place": None, "forward": False}
+    rows = dict(status_rows(STATUS | {"firewall": waiting}))
+    assert rows["firewall rules"] == "masquerade: not set yet"
+
+
 @pytest.mark.parametrize(
     ("name", "row"),
     [("restart_needed", "needs a restart"), ("refused", "configuration refused")],

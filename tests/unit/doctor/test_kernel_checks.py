@@ -64,12 +64,18 @@ def test_a_way_that_agrees_with_its_route_is_well() -> None:
     assert list(check_ways([way("flannel.1", "flannel.1")])) == []
 
 
+def test_a_backend_without_routes_of_peers_needs_none() -> None:
+    assert list(check_ways([way(None, "flannel0")], routed=False)) == []
+    (finding,) = check_ways([way(None, None)], routed=False)
+    assert "refuses" in finding.problem
+
+
 @pytest.mark.parametrize(
     ("found", "says"),
     [
         (way(None, "eth0"), "no route of ours"),
-        (way("flannel.1", "eth0"), "the kernel sends it by eth0"),
-        (way("flannel.1", None), "the kernel refuses to send it"),
+        (way("flannel.1", "eth0"), "the kernel sends to it by eth0"),
+        (way("flannel.1", None), "the kernel refuses to send to it"),
     ],
 )
 def test_a_way_that_does_not(found: Way, says: str) -> None:

@@ -38,6 +38,15 @@ def test_what_ails_the_daemon_itself(status: dict[str, Any], says: str) -> None:
     assert says in finding.problem
 
 
+@pytest.mark.parametrize("name", ["interface", "firewall"])
+def test_what_ails_the_host_is_a_warning(name: str) -> None:
+    finding = the_one(
+        list(check_daemon(patient(status={name: {"problem": "eth0 is gone.", "settled": True}})))
+    )
+    assert finding.severity is Severity.WARNING
+    assert "eth0 is gone." in finding.problem
+
+
 def test_restarts_of_the_data_plane_are_a_warning() -> None:
     finding = the_one(list(check_daemon(patient(status={"restarts": 3}))))
     assert finding.severity is Severity.WARNING

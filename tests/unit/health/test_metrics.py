@@ -8,54 +8,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from flannel_sdk.health.exposition import Exposition
-from flannel_sdk.instruments import Histogram
-
-
-def durations(*seconds: float) -> dict[str, Any]:
-    histogram = Histogram((0.1, 1))
-    for one in seconds:
-        histogram.observe(one)
-    return dict(histogram.status())
-
-
-STATUS: dict[str, Any] = {
-    "state": "running",
-    "store": "etcd:a",
-    "backend": "vxlan",
-    "config": {"restart_needed": "the backend differs", "refused": None},
-    "lease": {"expires_at": 1234.5},
-    "mtu": 1450,
-    "feed": {
-        "peers": 3,
-        "refused": {"overlaps": 2, "loopback": 1},
-        "malformed": 4,
-        "convergence": {"durations": durations(0.05, 0.5, 5.0)},
-    },
-    "keeper": {"holds": True, "renewals": 5, "reacquisitions": 6},
-    "store_contact": {
-        "calls": {"renew_lease": durations(0.2)},
-        "failures": {"renew_lease": 7},
-        "heard_seconds_ago": 1.5,
-    },
-    "dataplane": {
-        "desired": {"route": 8, "device": 1},
-        "failed": {"count": 2, "reasons": {"no": 2}},
-        "failed_kinds": {"route": 2},
-        "repaired_by_cause": {"notice": {"route": 9}, "audit": {"route": 1}},
-        "missing_seconds": None,
-        "pending": 0,
-        "conflicts": {"now": 0},
-        "written": 10,
-        "audits": 11,
-        "suppressed": 12,
-        "netlink": {"write": durations(0.01)},
-        "counters": {"dropped": 13},
-        "peers": {"known": 3, "refused": {"no VtepMAC": 1}},
-    },
-    "restarts": 14,
-    "ready": True,
-    "event_loop": {"delays": durations(0.001), "longest_seconds": 0.001},
-}
+from tests.unit.health.statuses import STATUS
 
 
 def samples(status: dict[str, Any]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -75,8 +28,8 @@ def test_every_fact_has_its_sample() -> None:
         ("ready", ()): 1,
         ("mtu_bytes", ()): 1450,
         ("peers", ()): 3,
-        ("refused_leases", (("by", "admission"),)): 3,
-        ("refused_leases", (("by", "backend"),)): 1,
+        ("refused_leases", (("refused_by", "admission"),)): 3,
+        ("refused_leases", (("refused_by", "backend"),)): 1,
         ("malformed_entries", ()): 4,
         ("lease_held", ()): 1,
         ("lease_expiry_timestamp_seconds", ()): 1234.5,
@@ -92,7 +45,12 @@ def test_every_fact_has_its_sample() -> None:
         ("kernel_writes_total", ()): 10,
         ("audits_total", ()): 11,
         ("repairs_put_off_total", ()): 12,
-        ("backend_events_total", (("event", "dropped"),)): 13,
+        ("backend_events_total", (("event", "dropped"), ("path", ""))): 13,
+        ("backend_events_total", (("event", "sent_packets"), ("path", "userspace"))): 15,
+        ("firewall_settled", ()): 1,
+        ("firewall_problem", ()): 0,
+        ("firewall_repairs_total", (("what", "the table"),)): 16,
+        ("underlay_problem", ()): 1,
         ("dataplane_restarts_total", ()): 14,
         ("config_state", (("state", "restart_needed"),)): 1,
         ("config_state", (("state", "refused"),)): 0,

@@ -39,7 +39,10 @@ def test_an_agent_that_has_just_started_is_not() -> None:
             but(keeper={"holds": False, "last_error": "the pool is full."}),
             "it holds no lease: the pool is full",
         ),
-        (but(store_contact={"heard_seconds_ago": 90.6}), "the store etcd:a was not heard for 91 s"),
+        (
+            but(store_contact={"heard_seconds_ago": 120.6}),
+            "the store etcd:a was not heard for 121 s",
+        ),
         (but(store_contact={"heard_seconds_ago": None}), "the store etcd:a was not heard yet"),
         (
             but(feed={"convergence": {"count": 0}}) | {"state": "starting"},
@@ -65,6 +68,14 @@ def test_an_agent_that_has_just_started_is_not() -> None:
 )
 def test_each_fault_has_its_sentence(status: dict[str, Any], reason: str) -> None:
     assert problems(status, HealthOptions()) == [reason]
+
+
+def test_rules_that_could_not_be_set_are_a_reason_and_settled_ones_with_a_remark_are_not() -> None:
+    remark = {"settled": True, "problem": "old rules of iptables are left."}
+    assert problems(WELL | {"firewall": remark}, HealthOptions()) == []
+    assert problems(WELL | {"firewall": remark | {"settled": False}}, HealthOptions()) == [
+        "the firewall's rules are not in place: old rules of iptables are left"
+    ]
 
 
 def test_what_lasts_a_moment_is_no_reason() -> None:

@@ -1,11 +1,14 @@
 """The choice of the underlay interface, in a real namespace."""
 
+import json
+import sys
+
 import pytest
 
 from flannel_sdk.errors import ConfigError, InterfaceUnavailable, PermanentError
 from flannel_sdk.hostnet.external_interface import find_external_interface
 from flannel_sdk.hostnet.interface_request import InterfaceRequest
-from flannel_sdk.model import ByFamily, Family, IPAddress
+from flannel_sdk.model import ByFamily, ExternalInterface, Family, IPAddress
 from flannel_sdk.netns import run_in_netns
 from flannel_sdk.testing.namespaces import Namespace
 
@@ -117,3 +120,70 @@ def test_a_public_ip_that_every_peer_would_refuse_is_refused_here(
 ) -> None:
     with pytest.raises(ConfigError, match=f"public-ip is {text}, which is no unicast address"):
         InterfaceRequest("eth0", public_ip=ip(text))
+
+
+def test_the_kernels_route_to_an_address_chooses_interface_and_source(host: Namespace) -> None:
+    reach = InterfaceRequest(can_reach=ip("203.0.113.9"))
+    with pytest.raises(InterfaceUnavailable, match=r"no route to 203\.0\.113\.9"):
+        find_external_interface(reach, V4, host.path)
+    host.ip("route add 203.0.113.0/24 via 192.0.2.254 src 192.0.2.2")
+    found = find_external_interface(reach, DUAL, host.path)
+    assert found.name == "eth0"
+    assert found.addresses == ByFamily(ip("192.0.2.2"), ip("2001:db8::1"))
+    host.ip("route add unreachable 203.0.113.9")
+    with pytest.raises(InterfaceUnavailable, match=r"no route to 203\.0\.113\.9"):
+        find_external_interface(reach, V4, host.path)
+
+
+def test_of_several_default_routes_the_best_counts_also_with_several_ways(host: Namespace) -> None:
+    host.ip("route add default via 198.51.100.254 metric 200")
+    host.ip("route add default via 192.0.2.254 metric 100")
+    assert find_external_interface(InterfaceRequest(), V4, host.path).name == "eth0"
+    host.ip("route add default metric 50 nexthop via 198.51.100.253 nexthop via 192.0.2.253")
+    assert find_external_interface(InterfaceRequest(), V4, host.path).name == "eth1"
+
+
+def test_the_interface_in_use_stays_with_its_address_while_it_fits(host: Namespace) -> None:
+    request = InterfaceRequest(("eth9", "eth0", "eth1"))
+    current = find_external_interface(request, V4, host.path)
+    assert (current.name, current.addresses.ipv4) == ("eth0", ip("192.0.2.1"))
+
+    def now() -> ExternalInterface:
+        return find_external_interface(request, V4, host.path, current)
+
+    host.add_veth("eth9", "203.0.113.1/24")
+    assert now() == current, "though another comes first now"
+    # Without the first address of a subnet the kernel drops the others, which come back first.
+    replaced = [f"address {way} dev eth0" for way in ("delete 192.0.2.1/24", "add 192.0.2.2/24")]
+    host.ip_batch([*replaced, "address add 192.0.2.1/24 dev eth0"])
+    assert now() == current, "though another address is the first now"
+    host.ip("address delete 192.0.2.1/24 dev eth0")
+    assert now().addresses.ipv4 == ip("192.0.2.2")
+    host.ip("link delete eth0")
+    assert now().name == "eth9"
+
+
+def test_explain_shows_every_interface_and_why(host: Namespace) -> None:
+    host.ip("address add 192.0.2.3/24 dev eth0 preferred_lft 0")
+    program = f"{sys.executable} -m flannel_sdk.cli explain iface"
+    told = json.loads(
+        host.exec(f"{program} -iface eth9 -iface-regex ^192 -iface-regex eth1 --json")
+    )
+    assert told["chosen"] == {
+        "interface": "eth0",
+        "mtu": 1500,
+        "by": "--iface-regex ^192",
+        "addresses": ["192.0.2.1"],
+        "public_ips": ["192.0.2.1"],
+    }
+    verdicts = {each["name"]: each["verdict"] for each in told["interfaces"]}
+    assert verdicts["eth0"] == "chosen: --iface-regex ^192"
+    assert verdicts["eth1"] == "fits --iface-regex eth1, but --iface-regex ^192 comes before it"
+    assert "is not called eth9" in verdicts["lo"]
+    assert "there is no network interface called eth9" in told["attempts"][0]["problem"]
+    addresses = next(each["addresses"] for each in told["interfaces"] if each["name"] == "eth0")
+    assert addresses == ["192.0.2.1", "192.0.2.2", "192.0.2.3 (deprecated)"]
+    text = host.exec(f"{program} --families dual --public-ip 203.0.113.9 --iface eth0")
+    assert "peers are told 203.0.113.9, 2001:db8::1" in text
+    with pytest.raises(AssertionError, match="no interface: there is no network interface called"):
+        host.exec(f"{program} --iface eth9")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flannel_sdk.hostnet.subnet_file import (
+    read_previous_networks,
     read_previous_subnets,
     render_subnet_file,
     write_subnet_file,
@@ -121,3 +122,14 @@ def test_no_single_previous_subnet_counts_as_none(tmp_path: Path, text: str) -> 
     path.write_text(text)
     assert read_previous_subnets(path) is None
     assert read_previous_subnets(tmp_path / "absent") is None
+
+
+def test_previous_networks_are_read_with_their_subnets(tmp_path: Path) -> None:
+    path = tmp_path / "subnet.env"
+    path.write_text(
+        "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.34.1/24\nFLANNEL_IPV6_NETWORK=fc00::/48\n"
+    )
+    assert read_previous_networks(path) == [
+        (Prefix.parse("10.5.0.0/16"), Prefix.parse("10.5.34.0/24"))
+    ]
+    assert read_previous_networks(tmp_path / "absent") == []

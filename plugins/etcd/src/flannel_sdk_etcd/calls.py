@@ -84,6 +84,7 @@ class Calls:
                     raise self._error(failures) from error
             else:
                 self.members.has_worked = True
+                self.members.heard()
                 assert isinstance(found, answer)
                 return found
 

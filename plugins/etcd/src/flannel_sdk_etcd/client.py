@@ -187,6 +187,14 @@ class EtcdClient:
         """See WatchSource."""
         return self._calls.failed(connection, error)
 
+    def heard(self) -> None:
+        """See WatchSource."""
+        self._calls.members.heard()
+
+    def last_heard(self) -> float | None:
+        """See StoreClient."""
+        return self._calls.members.heard_at
+
     async def aclose(self) -> None:
         """End all calls, watches and connections. Idempotent."""
         await self._calls.members.aclose()

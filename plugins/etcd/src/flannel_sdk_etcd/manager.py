@@ -35,7 +35,9 @@ _LAST_WRITES_SECONDS = 2.0
 
 
 class EtcdSubnetManager:
-    """SubnetManager, SupportsConfigWatch and SupportsConfigWrite over one etcd cluster.
+    """SubnetManager over one etcd cluster.
+
+    SupportsConfigWatch, SupportsConfigWrite and SupportsLastHeard.
 
     Any number of nodes, flanneld's among them, share a prefix. Close it with ``async with`` or
     ``aclose``. It belongs to the event loop that it is first used in, and does not survive a fork.
@@ -113,6 +115,10 @@ class EtcdSubnetManager:
     def watch_network_config(self) -> AsyncGenerator[NetworkConfig, None]:
         """See SupportsConfigWatch."""
         return self._closing.until_closed(watch_config(self._client, self._keys))
+
+    def last_heard(self) -> float | None:
+        """See SupportsLastHeard; a server that is silent is asked every few seconds."""
+        return self._client.last_heard()
 
     async def aclose(self) -> None:
         """See SubnetManager."""

@@ -1,6 +1,7 @@
 """The members of a cluster: one connection each, the preferred one first, and who has failed."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from flannel_sdk.backoff import Backoff
@@ -31,6 +32,12 @@ class Members:
         self.has_worked = False
         """Whether any request has been answered; set by who asked."""
         self.closed = asyncio.Event()
+        self.heard_at: float | None = None
+        """``time.monotonic()`` of the newest answer of any member."""
+
+    def heard(self) -> None:
+        """A member has answered just now."""
+        self.heard_at = time.monotonic()
 
     @property
     def is_single(self) -> bool:

@@ -71,6 +71,10 @@ class StoreClient(Protocol):
         """
         ...
 
+    def last_heard(self) -> float | None:
+        """See SupportsLastHeard."""
+        ...
+
     async def aclose(self) -> None:
         """End all calls and connections. Idempotent."""
         ...

@@ -40,6 +40,10 @@ class WatchSource(Protocol):
         """
         ...
 
+    def heard(self) -> None:
+        """A server has answered a watch, be it only that there is nothing new."""
+        ...
+
 
 def watch(
     source: WatchSource,
@@ -80,6 +84,7 @@ class _Watch:
                 async with aclosing(self._stream(connection, token)) as stream:
                     while True:
                         response = await stream.next()
+                        self._source.heard()
                         batch = self._history.take(response, time.monotonic())
                         self._recovery.heard(response, is_new=batch is not None)
                         if batch is not None:

@@ -62,6 +62,9 @@ class RandomServer:
             self._compacted = max(self._compacted, at + self._random.choice((0, 0, 1, 50)))
         return StoreUnavailable(str(error))
 
+    def heard(self) -> None:
+        """Nobody asks."""
+
     async def connect(self, timeout: float) -> None:
         raise NotImplementedError
 

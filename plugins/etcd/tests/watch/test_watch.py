@@ -101,6 +101,7 @@ def test_a_watch_resumes_after_the_last_event_it_delivered() -> None:
     )
     assert _taken(source, 3) == [6, 7, 901]
     assert _asked_from(source) == [4, 6, 6, 900]
+    assert source.heard_times == 8, "each response is a sign of life"
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,7 @@ class ApiClient:
         lines, idle_since = Lines(), clock()
         try:
             while piece := await response.content.readany():
+                self.outcomes.heard()
                 complete = lines.feed(piece)
                 if complete or not lines.is_within_one:
                     idle_since = clock()

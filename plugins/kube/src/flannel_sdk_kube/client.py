@@ -75,6 +75,10 @@ class KubeClient:
         """See NodeClient."""
         return self._closing.until_closed(_newest(self._reflect(f"metadata.name={name}")))
 
+    def last_heard(self) -> float | None:
+        """See NodeClient."""
+        return self._api.outcomes.heard_at
+
     async def aclose(self) -> None:
         """See NodeClient."""
         self._closing.close()

@@ -33,7 +33,7 @@ from flannel_sdk_kube.pod_cidrs import as_assigned
 
 class KubeSubnetManager:
     """SubnetManager over one cluster; SupportsConfigWatch, SupportsHolderNames,
-    SupportsNetworkReady, SupportsStoredPublicIPs.
+    SupportsLastHeard, SupportsNetworkReady, SupportsStoredPublicIPs.
 
     The cluster gives each node its pod CIDR, which is the lease's subnet: leases do not expire,
     and nothing is chosen. Nodes of flanneld's and ours share a cluster. Close it with
@@ -135,6 +135,10 @@ class KubeSubnetManager:
         """See SupportsConfigWatch; the file is looked at every 2 s."""
         return self._closing.until_closed(self._watch_network_config())
 
+    def last_heard(self) -> float | None:
+        """See SupportsLastHeard; an API server tells a watch something each minute."""
+        return self._client.last_heard()
+
     async def aclose(self) -> None:
         """See SubnetManager."""
         self._closing.close()
@@ -142,10 +146,15 @@ class KubeSubnetManager:
 
     async def _watch_leases(self) -> AsyncGenerator[LeaseSnapshot | LeaseDelta, None]:
         reader = NodeReader(self._names, await self._families())
-        table = self._table = LeaseTable(reader, self._leasing.own_name)
-        async with aclosing(watch_leases(self._client, table)) as items:
-            async for item in items:
-                yield item
+        before, table = self._table, LeaseTable(reader, self._leasing.own_name)
+        self._table = table
+        try:
+            async with aclosing(watch_leases(self._client, table)) as items:
+                async for item in items:
+                    yield item
+        finally:
+            if self._table is table and before is not None:
+                self._table = before
 
     async def _watch_network_config(self) -> AsyncGenerator[NetworkConfig, None]:
         def told_as(config: NetworkConfig) -> NetworkConfig:

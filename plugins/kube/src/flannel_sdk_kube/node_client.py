@@ -100,6 +100,10 @@ class NodeClient(Protocol):
         """
         ...
 
+    def last_heard(self) -> float | None:
+        """See SupportsLastHeard."""
+        ...
+
     async def aclose(self) -> None:
         """Close all connections and end all watches. Idempotent."""
         ...

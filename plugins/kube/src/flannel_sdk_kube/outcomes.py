@@ -28,6 +28,8 @@ class Outcomes:
         self._worked: set[Purpose] = set()
         self._worked_since = math.inf
         self._refused_since: dict[Purpose, float] = {}
+        self.heard_at: float | None = None
+        """``time.monotonic()`` of the newest answer."""
 
     @property
     def has_worked(self) -> bool:
@@ -36,10 +38,15 @@ class Outcomes:
 
     def worked(self, purpose: Purpose) -> None:
         """A call succeeded."""
+        self.heard()
         if not self._worked:
             self._worked_since = time.monotonic()
         self._worked.add(purpose)
         self._refused_since.pop(purpose, None)
+
+    def heard(self) -> None:
+        """The API server has told something just now."""
+        self.heard_at = time.monotonic()
 
     def error(self, failed: CallFailed) -> FlannelError:
         """What to raise for ``failed``, which is to be chained."""

@@ -17,6 +17,7 @@ from plugins.kube.tests.client.scripted_api import (
     Answer,
     ScriptedApi,
     a_node,
+    bookmark,
     document,
     hang,
     page,
@@ -282,3 +283,17 @@ def test_names() -> None:
     assert KubeClient(ipv6).name == "kube:https://[fd00::1]:6443"
     assert KubeClient(KubeOptions(kubeconfig=Path("/k"))).name == "kube:/k"
     assert KubeClient(KubeOptions(api_url="http://h:1/")).name == "kube:http://h:1"
+
+
+async def test_each_answer_is_a_sign_of_life_and_a_bookmark_too() -> None:
+    answers = (document(a_node("a", 1)), stream(bookmark(2, end=True), bookmark(3), hold=True))
+    async with connected(*answers) as (_, client):
+        assert client.last_heard() is None
+        await client.get_node("a")
+        first = client.last_heard()
+        assert first is not None
+        async with aclosing(client.watch_nodes()) as nodes:
+            await anext(nodes)
+            heard = client.last_heard()
+            assert heard is not None
+            assert heard > first

@@ -360,3 +360,15 @@ async def test_the_feed_forgets_a_malformed_node_that_healed(fake: FakeSite) -> 
         await fake.delete("bad")
         feed.apply(await anext(watch))
         assert (feed.status()["malformed"], feed.status()["peers"]) == (0, 0)
+
+
+async def test_a_second_watch_that_ends_leaves_the_first_ones_names(site: Site) -> None:
+    await site.add("own", "10.3.1.0/24")
+    store = site.open()
+    async with aclosing(store.watch_leases()) as watch:
+        await snapshot(watch)
+        async with aclosing(store.watch_leases()) as second:
+            await snapshot(second)
+        await site.add("a", "10.3.2.0/24", annotations=written("192.168.0.2"))
+        (lease,) = (await next_delta(watch)).changed
+        assert store.holder_name(lease.subnets) == "node a"

@@ -123,6 +123,7 @@ class UdpNetwork(KernelNetwork):
     def status(self) -> Mapping[str, object]:
         """As ``KernelNetwork.status``, with ``datapath``: which, why, and counters of each."""
         counts = dict(super().status())
+        counts["udp_port"] = self._tunnel.port
         counts["datapath"] = {
             "device": self._tunnel.device,
             "path": self._decision.name,

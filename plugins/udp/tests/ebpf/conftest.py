@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import pytest
 from flannel_sdk_udp.datapath import Counter
 from flannel_sdk_udp.ebpf.programs import LoadedPrograms, Settings, Target
-from flannel_sdk_udp.ebpf.syscall import run_program
 from flannel_sdk_udp.ebpf.traffic_control import EGRESS, Filter, TrafficControl
 
 from flannel_sdk.dataplane import open_tun
 from flannel_sdk.model import IPAddress, Prefix
 from flannel_sdk.testing.namespaces import Namespace, namespace
 from plugins.udp.tests.ebpf.frames import HERE, PEER, PORT
+from plugins.udp.tests.ebpf.running import run_program
 
 PEER_MAC = bytes([2, 0, 0, 0, 0, 2])
 SUBNET = Prefix.parse("10.5.2.0/24")

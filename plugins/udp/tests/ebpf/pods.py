@@ -24,13 +24,21 @@ def counted(network: Network, path: str, counter: Counter) -> int:
     return number
 
 
-async def copied(source: Node, target: Node, size: int, seconds: float = 30.0) -> bool:
-    """Whether ``size`` random bytes arrive as they were over one TCP connection."""
+async def copied(
+    source: Node, target: Node, size: int, seconds: float = 30.0, *, between: str = ""
+) -> bool:
+    """Whether ``size`` random bytes arrive as they were over one TCP connection.
+
+    ``between``: not from pod to pod, but from this network's host to host by the nodes' numbers.
+    """
+    addresses = [
+        f"{between}.{node.number}" if between else str(node.pods.ipv4) for node in (source, target)
+    ]
     data = random.Random(size).randbytes(size)
     loop = asyncio.get_running_loop()
     with source.netns.call(_tcp) as sender, target.netns.call(_tcp) as listener:
-        sender.bind((str(source.pods.ipv4), 0))
-        listener.bind((str(target.pods.ipv4), 0))
+        sender.bind((addresses[0], 0))
+        listener.bind((addresses[1], 0))
         listener.listen()
         async with asyncio.timeout(seconds):
             accepting = asyncio.create_task(loop.sock_accept(listener))

@@ -90,7 +90,9 @@ async def test_a_filter_before_ours_that_decides_leaves_the_rest_to_our_process(
         await feed2.full([first.lease])
         assert await reaches(two, one, V4, size=1472)
         assert counted(first, "kernel", Counter.RECEIVED_PACKETS) == 0
-        assert counted(first, "userspace", Counter.RECEIVED_PACKETS) > 0
+        await eventually(
+            lambda: counted(first, "userspace", Counter.RECEIVED_PACKETS) > 0, "the count"
+        )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from struct import pack
 
 import pytest
+from flannel_sdk_udp import plugin
 from flannel_sdk_udp.datapath import Counter, DatapathUnsupported
 from flannel_sdk_udp.ebpf import programs, syscall
 from flannel_sdk_udp.ebpf.attachment import Attachment, loaded_programs
@@ -21,9 +22,10 @@ from flannel_sdk.netns import enter_netns
 from flannel_sdk.testing.namespaces import Namespace
 from plugins.udp.tests.ebpf.test_keeping import tunnel
 from plugins.udp.tests.joining import join
-from tests.overlay import V4, Node, config, told, underlay
+from tests.overlay import V4, Node, config, register, told, underlay
 
 NET_ADMIN, BPF = 12, 39
+KERNEL = config("udp", V4, Datapath="kernel")
 
 
 def with_rights(
@@ -88,14 +90,14 @@ async def test_auto_falls_back_and_says_why_and_kernel_does_not(
     def no_bpf(*_: object) -> int:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(syscall, "_bpf", no_bpf)
+    monkeypatch.setattr(syscall, "bpf", no_bpf)
     caplog.set_level("INFO")
     network = await join(nodes[0], config("udp", V4))
     assert told(network, "datapath", "path") == "userspace"
     assert "this kernel was built without eBPF" in str(told(network, "datapath", "why"))
     assert "flannel0 carries packets in userspace: not kernel: cannot load eBPF" in caplog.text
     with pytest.raises(DatapathUnsupported, match="built without eBPF"):
-        await join(nodes[0], config("udp", V4, Datapath="kernel"))
+        await register(plugin.create(nodes[0].context()), nodes[0], KERNEL)
 
 
 @pytest.mark.root
@@ -131,11 +133,14 @@ def test_the_verifiers_words_are_in_the_sentence(
         (errno.EPERM, DatapathUnsupported),
         (errno.ENOSYS, DatapathUnsupported),
         (errno.EINVAL, DatapathUnsupported),
-        (errno.ENODEV, DatapathUnsupported),
+        (errno.EPROTO, DatapathUnsupported),
+        (errno.ENODEV, KernelRefused),
         (errno.ENOMEM, KernelRefused),
     ],
 )
-def test_only_a_lack_of_room_may_heal_at_first(number: int, kind: type[Exception]) -> None:
+def test_only_a_lack_of_room_or_of_a_device_may_heal_at_first(
+    number: int, kind: type[Exception]
+) -> None:
     assert type(impossible("do it", OSError(number, "words"))) is kind
 
 

@@ -5,11 +5,12 @@ import socket
 import threading
 from collections.abc import Collection, Mapping
 
-from flannel_sdk.model import Prefix
+from flannel_sdk.model import IPAddress, Prefix
 from flannel_sdk_udp.datapath import Counter, DatapathUnsupported, DeviceGone, Peer, Tunnel
 from flannel_sdk_udp.ebpf.changes import Changes
 from flannel_sdk_udp.ebpf.programs import LoadedPrograms, Settings, Target
 from flannel_sdk_udp.ebpf.refusals import impossible, refused
+from flannel_sdk_udp.ebpf.route_mtu import route_mtus
 from flannel_sdk_udp.ebpf.traffic_control import EGRESS, INGRESS, Filter, TrafficControl
 from flannel_sdk_udp.ebpf.underlay import Underlay, read_underlay
 
@@ -31,6 +32,8 @@ class Attachment:
         self._closed = False
         self._complete = False
         self._underlay: Underlay | None = None
+        self._peers: dict[Prefix, Peer] = {}
+        self._mtus: dict[IPAddress, int] = {}
 
     def attach(self) -> None:
         """Load the programs, and put them in place if they know the peers already.
@@ -62,16 +65,19 @@ class Attachment:
             programs = self._programs
             if programs is None:
                 return
-            wire = self._underlay is not None and self._underlay.wire
-            peers = {
-                subnet: Target(peer.address, carried=peer.in_kernel or wire)
-                for subnet, peer in changed.items()
-            }
+            if full:
+                self._peers = dict(changed)
+            else:
+                for subnet in removed:
+                    self._peers.pop(subnet, None)
+                self._peers.update(changed)
             try:
+                self._ask_for_mtus({peer.address for peer in changed.values()})
+                targets = {subnet: self._target(peer) for subnet, peer in changed.items()}
                 if full:
-                    programs.replace_peers(peers)
+                    programs.replace_peers(targets)
                 else:
-                    programs.change_peers(peers, set(removed))
+                    programs.change_peers(targets, set(removed))
             except OSError as error:
                 raise refused("change the peers of the eBPF programs", error) from error
             if full and not self._complete:
@@ -80,12 +86,22 @@ class Attachment:
                     self._put(control, programs)
 
     def repair(self) -> None:
-        """Put back what somebody took away. DeviceGone if that is the tunnel's device."""
+        """Put back what somebody took away. DeviceGone if that is the tunnel's device.
+
+        Where routes to peers have an MTU, look at them again too.
+        """
         with self._lock:
-            if self._programs is None or not self._complete:
+            changes = self.changes
+            if self._programs is None or changes is None or not self._complete:
                 return
             with TrafficControl() as control:
                 self._put(control, self._programs)
+            if self._mtus or changes.route_mtu:
+                changes.route_mtu = False
+                self._mtus.clear()
+                self._ask_for_mtus({peer.address for peer in self._peers.values()})
+                targets = {subnet: self._target(peer) for subnet, peer in self._peers.items()}
+                self._programs.replace_peers(targets)
 
     def counters(self) -> dict[Counter, int]:
         """As ``Datapath.counters``; zeros before the first load."""
@@ -112,6 +128,18 @@ class Attachment:
                 self._programs = None
             if self.changes is not None:
                 self.changes.close()
+
+    def _ask_for_mtus(self, addresses: set[IPAddress]) -> None:
+        found = route_mtus(list(addresses))
+        for address in addresses:
+            self._mtus.pop(address, None)
+        self._mtus.update(found)
+        if self.changes is not None:
+            self.changes.any_route = bool(self._mtus)
+
+    def _target(self, peer: Peer) -> Target:
+        wire = self._underlay is not None and self._underlay.wire
+        return Target(peer.address, peer.in_kernel or wire, self._mtus.get(peer.address, 0))
 
     @property
     def _name(self) -> str:

@@ -1,17 +1,19 @@
-"""Word that links or filters changed, which is only a hint to look (rtnetlink(7))."""
+"""Word that links, filters or MTUs of routes changed: only a hint to look (rtnetlink(7))."""
 
 import contextlib
 import socket
 from typing import Final
 
 from flannel_sdk.netlink import constants as c
-from flannel_sdk.netlink.messages import HEADER
+from flannel_sdk.netlink.messages import HEADER, attributes
+from flannel_sdk_udp.ebpf.route_mtu import METRICS, ROUTE
 
 _GROUP_FILTERS: Final = 4
 _DELETED_QDISC, _NEW_FILTER, _DELETED_FILTER = 37, 44, 45
 _HINTS: Final = frozenset(
     {c.RTM_NEWLINK, c.RTM_DELLINK, _DELETED_QDISC, _NEW_FILTER, _DELETED_FILTER}
 )
+_ROUTES: Final = frozenset({c.RTM_NEWROUTE, c.RTM_DELROUTE})
 _SIZE: Final = 1 << 16
 
 
@@ -22,9 +24,13 @@ class Changes:
         self.socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
+        self.route_mtu = False
+        """Whether a route came or went that may have an MTU; whoever has looked takes it back."""
+        self.any_route = False
+        """Whether each route matters, since one of another MTU may be behind it."""
         try:
             self.socket.bind((0, 0))
-            for group in (c.RTNLGRP_LINK, _GROUP_FILTERS):
+            for group in (c.RTNLGRP_LINK, c.RTNLGRP_IPV4_ROUTE, _GROUP_FILTERS):
                 self.socket.setsockopt(c.SOL_NETLINK, c.NETLINK_ADD_MEMBERSHIP, group)
         except OSError:
             self.socket.close()
@@ -44,8 +50,15 @@ class Changes:
                 except BlockingIOError:
                     raise
                 except OSError:
-                    hint = True
+                    hint = self.route_mtu = True
                     continue
-                if len(data) >= HEADER.size and HEADER.unpack_from(data)[1] in _HINTS:
+                kind = HEADER.unpack_from(data)[1] if len(data) >= HEADER.size else 0
+                if kind in _ROUTES and (self.any_route or _has_metrics(data)):
+                    hint = self.route_mtu = True
+                elif kind in _HINTS:
                     hint = True
         return hint
+
+
+def _has_metrics(data: bytes) -> bool:
+    return METRICS in attributes(data, HEADER.size + ROUTE.size, len(data))

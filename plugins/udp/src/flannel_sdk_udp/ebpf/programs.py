@@ -17,7 +17,7 @@ _MAP_BY_DESCRIPTOR: Final = 1
 """BPF_PSEUDO_MAP_FD, in the high half of the register byte."""
 _SETTINGS: Final = Struct("=4s2sHII")
 _PREFIX: Final = Struct("=I4s")
-_PEER: Final = Struct("=4sI")
+_PEER: Final = Struct("=4sHH")
 _FIRST: Final = pack("=I", 0)
 _POSSIBLE: Final = Path("/sys/devices/system/cpu/possible")
 
@@ -41,6 +41,8 @@ class Target(NamedTuple):
     address: IPAddress
     carried: bool
     """False: what is for it goes to our own process."""
+    mtu: int = 0
+    """Bytes of the largest datagram on its route, headers included; 0: no limit of its own."""
 
 
 class LoadedPrograms:
@@ -84,7 +86,7 @@ class LoadedPrograms:
             if self._known.get(subnet) != peer:
                 self._remove_use(subnet)
                 self._add_use(peer.address)
-                row = _PEER.pack(peer.address, peer.carried)
+                row = _PEER.pack(*peer)
                 self._subnets.update(_key(subnet), row)
                 self._known[subnet] = peer
 

@@ -9,7 +9,9 @@ from flannel_sdk_udp.ebpf.syscall import ProgramRefused
 RIGHTS = "CAP_NET_ADMIN and CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN)"
 _DENIED = frozenset({errno.EPERM, errno.EACCES})
 _ABSENT = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOENT, errno.EINVAL})
-_NO_ROOM = frozenset({errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.EMFILE, errno.ENFILE})
+_MAY_HEAL = frozenset(
+    {errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.EBUSY}
+)
 
 
 def impossible(doing: str, error: OSError) -> FlannelError:
@@ -28,7 +30,7 @@ def impossible(doing: str, error: OSError) -> FlannelError:
             f"cannot {doing}: this kernel was built without eBPF, clsact or its BPF classifier"
             f" ({error.strerror}); Linux 5.12 or newer is needed"
         )
-    if error.errno in _NO_ROOM:
+    if error.errno in _MAY_HEAL:
         return refused(doing, error)
     return DatapathUnsupported(f"cannot {doing}: {error.strerror}")
 

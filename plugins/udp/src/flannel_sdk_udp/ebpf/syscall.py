@@ -4,27 +4,24 @@ import ctypes
 import errno
 import os
 import platform
-from struct import pack, pack_into, unpack_from
+import sys
+from struct import pack, unpack_from
 from typing import Final
 
 _NUMBERS: Final = {
     "x86_64": 321,
-    "i686": 357,
-    "armv7l": 386,
-    "armv8l": 386,
-    "ppc64le": 361,
     "aarch64": 280,
-    "riscv64": 280,
     "loongarch64": 280,
+    "ppc64le": 361,
+    "riscv64": 280,
 }
-"""The system call's number by machine; little-endian ones, as the object is."""
+"""The system call's number by machine: little-endian ones, as the object is, and of 64 bits."""
 
 _MAP_CREATE = 0
 _MAP_LOOKUP = 1
 _MAP_UPDATE = 2
 _MAP_DELETE = 3
 _PROGRAM_LOAD = 5
-_PROGRAM_RUN = 10
 _INFO_BY_DESCRIPTOR = 15
 _SCHED_CLS = 3
 _LOG_SIZE = 1 << 16
@@ -56,11 +53,11 @@ class Buffer:
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def _bpf(command: int, attributes: bytes | bytearray) -> tuple[int, bytes]:
-    """The result, and the attributes as the kernel left them; OSError."""
-    number = _NUMBERS.get(platform.machine())
+def bpf(command: int, attributes: bytes | bytearray) -> tuple[int, bytes]:
+    """One call: its result, and the attributes as the kernel left them; OSError."""
+    number = _NUMBERS.get(platform.machine()) if sys.maxsize > 1 << 32 else None
     if number is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise OSError(errno.ENOSYS, f"our programs are not for {platform.machine()}")
     block = ctypes.create_string_buffer(bytes(attributes), len(attributes))
     while True:
         result = _libc.syscall(
@@ -83,7 +80,7 @@ def create_map(name: str, shape: tuple[int, int, int, int, int]) -> int:
     ``shape``: type, bytes of a key, bytes of a value, most entries, flags.
     """
     numbers = pack("=5I8x16s", *shape, name[:15].encode())
-    return _bpf(_MAP_CREATE, numbers)[0]
+    return bpf(_MAP_CREATE, numbers)[0]
 
 
 def load_program(name: str, code: bytes, license_text: bytes) -> int:
@@ -104,7 +101,7 @@ def load_program(name: str, code: bytes, license_text: bytes) -> int:
             0,
             name[:15].encode(),
         )
-        return _bpf(_PROGRAM_LOAD, attributes)[0]
+        return bpf(_PROGRAM_LOAD, attributes)[0]
 
     try:
         return load(0)
@@ -137,13 +134,13 @@ class MapCalls:
         """Set an entry; OSError E2BIG where the map is full."""
         self._key.raw = key
         self._value.raw = value
-        _bpf(_MAP_UPDATE, self._attributes)
+        bpf(_MAP_UPDATE, self._attributes)
 
     def lookup(self, key: bytes) -> bytes | None:
         """An entry's value, None where there is none."""
         self._key.raw = key
         try:
-            _bpf(_MAP_LOOKUP, self._attributes)
+            bpf(_MAP_LOOKUP, self._attributes)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return None
@@ -154,35 +151,14 @@ class MapCalls:
         """Remove an entry; fine if there is none."""
         self._key.raw = key
         try:
-            _bpf(_MAP_DELETE, self._attributes[:16])
+            bpf(_MAP_DELETE, self._attributes[:16])
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
 
 
-def run_program(descriptor: int, packet: bytes, context: bytes = b"") -> tuple[int, bytes]:
-    """BPF_PROG_TEST_RUN: what the program returns for a packet, and the packet afterwards."""
-    given, out, ctx = Buffer(packet), Buffer(len(packet) + 256), Buffer(context or 1)
-    attributes = bytearray(76)
-    pack_into(
-        "=4I2Q",
-        attributes,
-        0,
-        descriptor,
-        0,
-        len(packet),
-        len(packet) + 256,
-        given.address,
-        out.address,
-    )
-    pack_into("=4IQ", attributes, 32, 1, 0, len(context), 0, ctx.address if context else 0)
-    changed = _bpf(_PROGRAM_RUN, attributes[:64])[1]
-    _, verdict, _, length = unpack_from("=IiII", changed)
-    return verdict, bytes(out)[:length]
-
-
 def program_id(descriptor: int) -> int:
     """The id of a program, by which tc names it."""
     info = Buffer(16)
-    _bpf(_INFO_BY_DESCRIPTOR, pack("=2IQ", descriptor, 16, info.address))
+    bpf(_INFO_BY_DESCRIPTOR, pack("=2IQ", descriptor, 16, info.address))
     return int(unpack_from("=I", bytes(info), 4)[0])
