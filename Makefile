@@ -38,7 +38,7 @@ test: $(VENV)/.installed-test need-ip need-etcd need-cni need-systemd ## all tes
 	$(BIN)/python -m pytest $(ARGS)
 
 test-quick: $(VENV)/.installed-test ## the tests that need no root, no etcd server and no time
-	$(BIN)/python -m pytest -n auto -m "not root and not flannel_root and not slow and not server" $(ARGS)
+	$(BIN)/python -m pytest -n auto --hypothesis-profile=quick -m "not root and not flannel_root and not slow and not server" $(ARGS)
 
 check: $(VENV)/.installed-check ## ruff, mypy --strict (tests too) and the import contracts
 	$(BIN)/ruff check .

@@ -9,10 +9,20 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from flannel_sdk.testing import namespaces
 from flannel_sdk.testing.namespaces import Namespace
 from tests.leftovers import Possessions
+
+# A loaded machine takes its time, and the same tree tests the same: --hypothesis-profile=search
+# looks for what is new.
+settings.register_profile(
+    "search", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("same", settings.get_profile("search"), derandomize=True)
+settings.register_profile("quick", settings.get_profile("same"), max_examples=20)
+settings.load_profile("same")
 
 _GRACE = 10.0
 """Seconds that what ends by itself has to do so after its test."""

@@ -1,5 +1,6 @@
 """The kernel beside what the daemon wants, and beside where it really sends to each peer."""
 
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from flannel_sdk.doctor.patient import Patient
 from flannel_sdk.errors import KernelError
 from flannel_sdk.health.facts import Status, counts, first, number, part, text, texts
 from flannel_sdk.model import IPAddress, Prefix
+from flannel_sdk.netns import run_in_netns
 
 _MISSING = {"add": "is missing", "change": "is another than it should be", "remove": "is stale"}
 _FIXES = {
@@ -126,21 +128,11 @@ def _device_towards(subnet: Prefix, devices: Mapping[Prefix, str]) -> str | None
 
 async def _devices_of_routes(kernel: LinuxKernel, patient: Patient) -> Mapping[Prefix, str]:
     """The device of each route of the main table that is of the daemon's form."""
-    import socket
-
-    from flannel_sdk.netns import run_in_netns
-
     routes = await kernel.routes()
     indexes = {via.ifindex for via in routes.rows.values()}
 
-    def names() -> dict[int, str]:
-        found = {}
-        for index, name in socket.if_nameindex():
-            if index in indexes:
-                found[index] = name
-        return found
-
-    known = run_in_netns(patient.netns, names)
+    names = dict(run_in_netns(patient.netns, socket.if_nameindex))
+    known = {index: names[index] for index in indexes & names.keys()}
     return {
         Prefix(IPAddress(address), length): known[via.ifindex]
         for (address, length, _), via in routes.rows.items()

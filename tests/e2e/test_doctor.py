@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
 import sqlite3
 import struct
@@ -238,6 +239,8 @@ async def test_an_address_that_a_narrower_route_takes_elsewhere(lab: Lab) -> Non
 async def test_a_firewall_that_drops_the_tunnels_port(
     lab: Lab, node: int, hook: str, layer: str
 ) -> None:
+    if shutil.which("nft") is None:
+        pytest.skip("there is no nft command: install nftables")
     netns = lab.names.node(node)
     await run(netns, "nft add table inet thief")
     await run(netns, f"nft add chain inet thief c {{ type filter hook {hook} priority 0 ; }}")

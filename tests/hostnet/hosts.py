@@ -109,7 +109,7 @@ def seen_source(
     destination: str,
     *,
     source: str = "",
-    patience: float = 10.0,
+    patience: float = 30.0,
 ) -> str | None:
     """The address that datagrams to ``destination`` come from; None if none arrives in time."""
     family = socket.AF_INET6 if ":" in destination else socket.AF_INET
@@ -211,7 +211,7 @@ def watched(
                 thread.join()
 
 
-async def until(holds: Callable[[], bool], patience: float = 10.0) -> float:
+async def until(holds: Callable[[], bool], patience: float = 30.0) -> float:
     """Wait until ``holds``; the seconds it took. AssertionError if it never does."""
     started = time.monotonic()
     while not await asyncio.to_thread(holds):

@@ -20,7 +20,7 @@ from flannel_sdk.testing.namespaces import Namespace, run
 from tests.hostnet.hosts import NODE, OUTSIDE, Hosts, everything, until, watched
 from tests.unit.agent.recording import Recording, running
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(150)]
 
 CONFIG = """{{"Network": "{network}", "EnableNFTables": {nftables},
     "SubnetMin": "{subnet}", "SubnetMax": "{subnet}", "Backend": {{"Type": "{backend}"}}}}"""
@@ -56,7 +56,7 @@ class Daemon:
         command = ["ip", "netns", "exec", self.node.name, *self.command(*flags)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
-            end = time.monotonic() + 20
+            end = time.monotonic() + 40
             while _changed(self.subnet_file) == before:
                 assert process.poll() is None
                 assert time.monotonic() < end
@@ -73,7 +73,7 @@ class Daemon:
             ["ip", "netns", "exec", self.node.name, "unshare", "-m", "sh", "-c", script],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         assert done.returncode == 1, done.stderr
@@ -105,7 +105,7 @@ async def test_rules_are_there_before_subnet_env_and_stay_when_it_is_killed(
                 seen = sources().total()
                 await until(lambda: sources().total() > seen + 20)
                 second.send_signal(signal.SIGTERM)
-                assert second.wait(20) == 0
+                assert second.wait(40) == 0
             seen = sources().total()
             await until(lambda: sources().total() > seen + 20)
     assert set(sources()) == {NODE.ipv4}
@@ -189,7 +189,7 @@ def test_without_the_right_to_it_ends_with_a_sentence(netns: Namespace, kind: st
         [*command, sys.executable, "-c", _FIREWALL, kind],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=True,
         cwd=Path(__file__).parents[2],
     )
@@ -212,11 +212,11 @@ async def test_a_wider_network_gets_rules_of_its_own_live(
     options = AgentOptions(InterfaceRequest("eth7"), firewall=everything("auto"), netns=netns.path)
     agent = NodeAgent(store, options, backends=lambda _: backend)
     async with running(agent):
-        await asyncio.wait_for(agent.wait_registered(), 20)
+        await asyncio.wait_for(agent.wait_registered(), 40)
         assert "table inet flannel-sdk-10.5.0.0/16" in netns.exec("nft list ruleset")
         await store.put_network_config(narrow.replace("10.5.0.0/16", "10.4.0.0/15"))
         wide = "table inet flannel-sdk-10.4.0.0/15"
-        await until(lambda: wide in netns.exec("nft list ruleset"), 20)
+        await until(lambda: wide in netns.exec("nft list ruleset"), 40)
         assert "10.5.0.0/16" not in netns.exec("nft list ruleset")
     assert wide in netns.exec("nft list ruleset")
     await store.aclose()

@@ -19,7 +19,7 @@ from tests.hostnet.predecessors import NEW, leave_iptables
 pytestmark = pytest.mark.root
 
 TABLE = "inet flannel-sdk-10.5.0.0/16"
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds; unloaded it takes less than a tenth of one."""
 
 NFT_DAMAGE = {

@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import pytest
+
 from flannel_sdk.testing import BackendConformance
+
+pytestmark = pytest.mark.slow
 
 
 class TestVxlan(BackendConformance):

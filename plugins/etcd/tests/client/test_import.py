@@ -6,6 +6,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 IMPORTS = """
 import json, os, resource, sys
 import flannel_sdk.agent

@@ -81,7 +81,7 @@ async def test_rules_count_as_applied_once_the_kernel_has_them(engine: Rememberi
     await asyncio.sleep(0)
     assert firewall.status()["settled"] is False
     async with kept(firewall):
-        await asyncio.wait_for(applying, 5)
+        await asyncio.wait_for(applying, 20)
         assert firewall.status()["settled"] is True
         assert engine.settled[0] == RuleSet(FIRST, masquerade=True, forward=True)
     assert engine.closed
@@ -108,7 +108,7 @@ async def test_only_what_is_found_later_is_a_repair(
     firewall = Firewall(BOTH)
     async with kept(firewall):
         await firewall.apply(FIRST)
-        await eventually(lambda: firewall.status()["repairs"], "a repair")
+        await eventually(lambda: firewall.status()["repairs"], "a repair", 20.0)
         assert firewall.status()["repairs"] == {"rule missing": 1}
     assert "rules were put back (rule missing): changed by somebody" in caplog.text
 
@@ -127,7 +127,9 @@ async def test_who_takes_rules_away_again_and_again_has_to_wait(
     firewall = Firewall(BOTH)
     async with kept(firewall):
         await firewall.apply(FIRST)
-        await eventually(lambda: firewall.status()["repairs"] == {"rule missing": 5}, "repairs")
+        await eventually(
+            lambda: firewall.status()["repairs"] == {"rule missing": 5}, "repairs", 20.0
+        )
     assert len(delays) == 5
 
 
@@ -137,7 +139,7 @@ async def test_what_can_heal_is_waited_out(
     engine.failures = [KernelRefused("cannot change nf_tables: busy", 16), ValueError("a defect")]
     firewall = Firewall(BOTH)
     async with kept(firewall):
-        await asyncio.wait_for(firewall.apply(FIRST), 10)
+        await asyncio.wait_for(firewall.apply(FIRST), 20)
         assert firewall.status()["problem"] is None
     assert "setting the masquerade and forward rules: cannot change nf_tables: busy" in caplog.text
 
@@ -148,7 +150,7 @@ async def test_masquerading_that_cannot_be_ends_the_run(engine: Remembering) -> 
     applying = asyncio.create_task(firewall.apply(FIRST))
     async with kept(firewall) as running:
         with pytest.raises(PrivilegeError, match="no right"):
-            await asyncio.wait_for(running, 5)
+            await asyncio.wait_for(running, 20)
     applying.cancel()
     await asyncio.wait([applying])
     assert engine.closed
@@ -160,8 +162,8 @@ async def test_forward_rules_alone_are_given_up(
     engine.failures = [PermanentError("there is no way")]
     firewall = Firewall(FORWARD)
     async with kept(firewall) as running:
-        await asyncio.wait_for(firewall.apply(FIRST), 5)
-        await asyncio.wait_for(firewall.apply(SECOND), 5)
+        await asyncio.wait_for(firewall.apply(FIRST), 20)
+        await asyncio.wait_for(firewall.apply(SECOND), 20)
         assert not running.done()
         assert firewall.status()["problem"] == "there is no way"
     assert "there will be no forward rules: there is no way" in caplog.text
@@ -175,8 +177,8 @@ async def test_without_rules_no_engine_is_opened(
     monkeypatch.setattr(module, "_remove_own_table", looked.append)
     firewall = Firewall(FirewallOptions())
     async with kept(firewall):
-        await asyncio.wait_for(firewall.apply(FIRST), 5)
-        await asyncio.wait_for(firewall.apply(SECOND), 5)
+        await asyncio.wait_for(firewall.apply(FIRST), 20)
+        await asyncio.wait_for(firewall.apply(SECOND), 20)
     assert engine.kinds == []
     assert [rules.addresses for rules in looked] == [FIRST]
 
@@ -195,5 +197,5 @@ async def test_the_option_comes_before_the_configuration(
 ) -> None:
     firewall = Firewall(FirewallOptions(ip_masq=True, kind=asked), kind=configured)
     async with kept(firewall):
-        await asyncio.wait_for(firewall.apply(FIRST), 5)
+        await asyncio.wait_for(firewall.apply(FIRST), 20)
     assert engine.kinds == [taken]

@@ -9,6 +9,7 @@ from flannel_sdk.hostnet.firewall.nft_expressions import encode_rule
 from flannel_sdk.hostnet.firewall.rules import MARK_RULE, Addresses, Rule, RuleSet
 from flannel_sdk.model import ByFamily, Family, IPAddress, Prefix
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ACTIONS = ("return", "accept", "masquerade")
 
 
@@ -33,7 +34,7 @@ def rules(draw: st.DrawFn) -> tuple[Family, Rule]:
     )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@patient
 @given(rules(), st.booleans())
 def test_expressions_are_read_back(made: tuple[Family, Rule], fully_random: bool) -> None:
     family, rule = made
@@ -43,7 +44,7 @@ def test_expressions_are_read_back(made: tuple[Family, Rule], fully_random: bool
     assert found.fully_random is (fully_random if rule.action == "masquerade" else None)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@patient
 @given(rules(), st.booleans())
 def test_lines_are_read_back(made: tuple[Family, Rule], fully_random: bool) -> None:
     family, rule = made
@@ -54,12 +55,14 @@ def test_lines_are_read_back(made: tuple[Family, Rule], fully_random: bool) -> N
     assert found.fully_random is (fully_random if rule.action == "masquerade" else None)
 
 
+@patient
 @given(st.binary(max_size=200), st.sampled_from(Family))
 def test_garbage_is_no_rule_of_ours(data: bytes, family: Family) -> None:
     rule = decode_rule(data, family).rule
     assert rule is None or rule.action in (*ACTIONS, "jump")
 
 
+@patient
 @given(st.text(alphabet=st.characters(exclude_characters="\n\r"), max_size=60))
 def test_any_line_is_kept_as_it_is(words: str) -> None:
     line = "-A FLANNEL-FWD " + words.splitlines()[0] if words.splitlines() else "-A FLANNEL-FWD x"
