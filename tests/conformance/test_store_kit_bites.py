@@ -54,6 +54,7 @@ def test_the_control_is_right(requirement: str) -> None:
     assert verdict(SmallPlugin(), requirement) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", FAULTS, ids=lambda one: f"{one.requirement}-{one.part.__name__}", indirect=True
 )

@@ -17,6 +17,7 @@ from flannel_sdk.stores.table import Writer
 from flannel_sdk.testing import SubnetManagerConformance
 from flannel_sdk.testing.store_kit import CanBreak, CanCount, OpenHarness, StoreHarness
 
+pytestmark = pytest.mark.slow
 GARBAGE = "10.5.9.0-24"
 
 

@@ -110,12 +110,12 @@ class StoreSite:
     ) -> None:
         self.without = without
         self._open_harness = open_harness
-        self._assigned_by = assigned_by
+        self.assigned_by = assigned_by
 
     def chooses(self) -> None:
         """End a test about how subnets are chosen where the store does not do it."""
-        if self._assigned_by:
-            does_not_apply(f"{self._assigned_by} assigns the subnets")
+        if self.assigned_by:
+            does_not_apply(f"{self.assigned_by} assigns the subnets")
 
     @asynccontextmanager
     async def bench(self, document: str | None = NETWORK) -> AsyncIterator[Bench]:

@@ -24,7 +24,7 @@ class SubnetManagerConformance(Loading, Leasing, Renewing, Watching, Ending, kit
 
         class TestMine(SubnetManagerConformance):
             subnet_manager = "mine"
-            options = {"path": "{folder}/network.json"}
+            options = {"file": "{folder}/network.json"}
 
     Without a name it is the one of ``--flannel-subnet-manager``. A store that needs more than
     options, or can be asked for more, has a harness: override the fixture ``open_harness``.

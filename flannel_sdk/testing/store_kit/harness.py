@@ -19,7 +19,7 @@ class StoreHarness(Protocol):
         """A manager as node ``node`` (1, 2, ..) has it; the kit closes it.
 
         Two managers of one node are its agent before and after a restart. Where others assign the
-        subnets, node N is there before this returns, and has 10.5.N.0/24.
+        subnets, node N is there (again) before this returns, and has 10.5.N.0/24.
         """
         ...
 

@@ -130,6 +130,7 @@ class Renewing(Conformance):
                 while not isinstance(state, LeaseGone):
                     state = await next_of(states, "the loss of the lease")
                 held(state.reason, "it does not say why the lease is gone")
+                await bench.open(1)  # brings back what the node is to whoever assigns the subnets
                 again = await in_time(
                     manager.acquire_lease(attrs(1), lease.subnets), "acquire_lease"
                 )

@@ -21,6 +21,10 @@ _SECONDS = "ttl"
 """The option by which an installed store's leases are made short, where it has it."""
 
 
+_FRESH = {"path": "{folder}/store", "name": "{unique}", "prefix": "/{unique}/network"}
+"""What gives each test a store of its own, where the store has such an option."""
+
+
 @dataclass(frozen=True)
 class StoreSubject:
     """A store and the options that it is opened with."""
@@ -31,7 +35,7 @@ class StoreSubject:
     """The plugin itself; None: the one that is installed under ``name``."""
     options: Mapping[str, str] = field(default_factory=dict)
     """As ``--store-option`` takes them. ``{folder}`` in a value is an empty folder, ``{unique}`` a
-    word that nothing else has."""
+    word that nothing else has. Where not given, ``path``, ``name`` and ``prefix`` are like that."""
 
     def load(self) -> SubnetManagerPlugin[object]:
         """The plugin; PluginError if it cannot be used."""
@@ -106,9 +110,12 @@ def installed_harness(subject: StoreSubject, folder: Path) -> OpenHarness:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[StoreHarness]:
-        options = {key: _filled(text, folder) for key, text in subject.options.items()}
         store = subject.installed
-        expires = any(option.name == _SECONDS for option in store.options())
+        names = {option.name for option in store.options()}
+        fresh = {name: text for name, text in _FRESH.items() if name in names}
+        told = {**fresh, **subject.options}
+        options = {key: _filled(text, folder) for key, text in told.items()}
+        expires = _SECONDS in names
         harness = (ExpiringHarness if expires else InstalledHarness)(store, options)
         await harness.check_empty()
         yield harness

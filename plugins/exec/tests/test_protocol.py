@@ -177,19 +177,20 @@ async def test_its_status_and_its_words_are_passed_on(
     assert told(network, "program", "running") is False
 
 
+@pytest.mark.slow
 async def test_a_program_of_many_messages_may_take_its_time(site: Site) -> None:
     do = """if message["type"] == "update":
         for step in range(8):
-            time.sleep(0.25)
+            time.sleep(0.5)
             say(type="status", facts={"step": step})"""
-    network = await site.register(do, Timeout=1)
+    network = await site.register(do, Timeout=3)
     async with running(network) as feed:
         await feed.full([peer(2)])
         assert told(network, "program", "facts", "step") == 7
 
 
 async def test_a_program_is_asked_whether_it_is_there(site: Site) -> None:
-    network = await site.register(Timeout=1)
+    network = await site.register(Timeout=2)
     async with running(network) as feed:
         await feed.full()
         await eventually(lambda: {"type": "ping", "id": 1} in site.noted(), "it was asked")

@@ -17,7 +17,8 @@ def read(**values: object) -> Options:
 
 def test_nothing_has_to_be_given() -> None:
     options = read(PreStartupCommand="", ShutdownCommand=None)
-    assert options == Options(None, None, None, None, None, timeout=30, parallel=1, mtu=1400)
+    nothing = (None, None, None, None, None)
+    assert options == Options(*nothing, 30, 1, 0, None, mtu=1400)
 
 
 def test_d31_a_text_is_the_shells() -> None:
@@ -62,6 +63,14 @@ def test_numbers_have_bounds(name: str) -> None:
         with pytest.raises(ConfigError) as caught:
             read(**{name: value})
         assert caught.value.key == f"Backend.{name}"
+
+
+@pytest.mark.parametrize("path", ["peers", "/", "/run/a\0b", 7])
+def test_the_state_file_is_a_whole_path(path: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(StateFile=path)
+    assert caught.value.key == "Backend.StateFile"
+    assert "\0" not in str(caught.value)
 
 
 def test_the_mtu_is_never_more_than_the_interfaces(caplog: pytest.LogCaptureFixture) -> None:

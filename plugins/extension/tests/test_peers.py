@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from flannel_sdk_extension import plugin
 
+from flannel_sdk.errors import RetryableError
 from flannel_sdk.interfaces import Backend, BackendContext, Network
 from flannel_sdk.model import (
     ByFamily,
@@ -165,11 +166,11 @@ async def test_a_removal_that_fails_is_given_up(
 
 async def test_a_peer_that_hangs_is_killed_and_the_others_go_on(site: Site) -> None:
     before = "[ $SUBNET != 10.5.2.0/24 ] || sleep 100;"
-    network = await site.network(add=site.command("add", before), Timeout=1)
+    network = await site.network(add=site.command("add", before), Timeout=2)
     async with running(network) as feed:
         await feed.full([peer(2), peer(3)])
         assert site.ran() == ["add 10.5.3.0/24 192.0.2.3"]
-        assert "did not end within 1 s" in str(told(network, "failing", "reasons"))
+        assert "did not end within 2 s" in str(told(network, "failing", "reasons"))
 
 
 async def test_as_many_run_at_once_as_is_asked(site: Site) -> None:
@@ -221,3 +222,61 @@ async def test_what_a_peer_publishes_is_never_run(site: Site) -> None:
         await feed.full([peer(2, text=hostile)])
     assert site.ran() == [f"add 10.5.2.0/24 192.0.2.2 {hostile[1:-1]}"]
     assert not (site.folder / "owned").exists()
+
+
+async def test_what_worked_is_repeated_where_asked(site: Site) -> None:
+    async with running(await site.network(Repeat=1)) as feed:
+        await feed.full([peer(2)])
+        await eventually(lambda: len(site.file.read_text().splitlines()) >= 2, "it is repeated")
+        await feed.change(removed=[peer(2).subnets])
+        lines = site.ran()
+    assert lines[:2] == ["add 10.5.2.0/24 192.0.2.2"] * 2
+    assert lines[-1] == "remove 10.5.2.0/24 192.0.2.2"
+
+
+async def test_a_new_process_takes_away_what_is_gone_where_there_is_a_file(site: Site) -> None:
+    file = site.folder / "state" / "peers"
+    async with running(await site.network(StateFile=str(file))) as feed:
+        await feed.full([peer(2, text='"old"'), peer(3), peer(4), peer(5)])
+        await feed.change([peer(3, address=33)], [peer(4).subnets])
+        site.ran()
+    with file.open("ab") as hand:
+        hand.write(b"no key\n10.5.7.0-24 no json\n\xff\n")
+    site.backend = plugin.create(CONTEXT)
+    async with running(await site.network(StateFile=str(file))) as feed:
+        await feed.full([peer(3, address=34), peer(5)])
+        assert sorted(site.ran()) == [
+            "add 10.5.3.0/24 192.0.2.34",
+            "add 10.5.5.0/24 192.0.2.5",
+            "remove 10.5.2.0/24 192.0.2.2 old",
+            "remove 10.5.3.0/24 192.0.2.33",
+        ]
+    lines = file.read_text().splitlines()
+    assert "10.5.7.0-24" not in "".join(lines)
+
+
+async def test_the_file_does_not_grow_for_ever(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flannel_sdk_extension.memory._SPARE_LINES", 10)
+    file = site.folder / "peers"
+    async with running(await site.network(StateFile=str(file))) as feed:
+        await feed.full([peer(2)])
+        for address in range(100, 150):
+            await feed.change([peer(2, address=address)])
+    assert len(file.read_text().splitlines()) < 20
+
+
+async def test_a_file_that_cannot_be_written_is_said(site: Site) -> None:
+    with pytest.raises(RetryableError, match=r"Backend.StateFile .* cannot be used"):
+        await site.network(StateFile=str(site.file / "below a file"))
+
+
+async def test_a_file_that_fails_later_costs_no_peer_its_commands(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = site.folder / "peers"
+    async with running(await site.network(StateFile=str(file))) as feed:
+        file.unlink()
+        file.mkdir()
+        await feed.full([peer(2), peer(3)])
+        assert len(site.ran()) == 2
+    assert caplog.text.count("cannot be used") == 1

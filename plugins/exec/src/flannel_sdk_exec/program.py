@@ -41,6 +41,7 @@ class Program:
         self._name = options.name
         self._seconds = options.timeout
         self._turn = asyncio.Lock()
+        self._is_given_up = False
         self._question: _Question | None = None
         self._patience: asyncio.Timeout | None = None
         self._last_words = ""
@@ -61,6 +62,7 @@ class Program:
                     await self._child.write(encode(message))
                     return await self._question.reply
             except TimeoutError as error:
+                self._is_given_up = True
                 with self.blamed():
                     raise RetryableError(
                         f"it said nothing for {self._seconds} s, and {answer} was due: it hangs, or"
@@ -125,7 +127,7 @@ class Program:
             self.facts = facts if isinstance(facts, dict) else {}
         elif kind == "error":
             raise read_error(message)
-        else:
+        elif not self._is_given_up:  # else it is an answer that came too late
             raise RetryableError(f"it wrote {shown(str(kind))[:40]!r}, and nothing like it was due")
 
     def _note_garbage(self, line: bytes) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from flannel_sdk.errors import MalformedEntry
 from flannel_sdk.interfaces import BackendContext, LeaseAcquirer, PeerFeed
@@ -16,6 +17,7 @@ from flannel_sdk.model import (
     Subnets,
 )
 from flannel_sdk.toolkit import enabled_public_ips
+from flannel_sdk_extension.memory import PeerMemory
 from flannel_sdk_extension.options import Command, Options
 from flannel_sdk_extension.peers import PeerCommands
 from flannel_sdk_extension.running import published_text, run_command
@@ -33,14 +35,19 @@ class ExtensionNetwork:
         context: BackendContext,
         options: Options,
         lease: Lease,
-        made: dict[Subnets, Lease],
+        memory: PeerMemory,
     ) -> None:
         self._context = context
         self._options = options
         self.lease = lease
         self.mtu = options.mtu
         self._peers = PeerCommands(
-            self._add, self._remove, self._check, made, parallel=options.parallel
+            self._add,
+            self._remove,
+            self._check,
+            memory,
+            parallel=options.parallel,
+            repeat=options.repeat,
         )
 
     async def run(self, peers: PeerFeed) -> None:
@@ -82,7 +89,7 @@ class ExtensionBackend:
 
     def __init__(self, context: BackendContext) -> None:
         self._context = context
-        self._made: dict[Subnets, Lease] = {}
+        self._memories: dict[Path | None, PeerMemory] = {}
 
     async def register_network(
         self, config: NetworkConfig, leases: LeaseAcquirer
@@ -106,7 +113,10 @@ class ExtensionBackend:
                 netns=self._context.netns,
                 timeout=options.timeout,
             )
-        return ExtensionNetwork(self._context, options, lease, self._made)
+        path = options.state_file
+        memory = self._memories.setdefault(path, PeerMemory(path))
+        await memory.load()
+        return ExtensionNetwork(self._context, options, lease, memory)
 
     async def _pre_startup(self, command: Command, timeout: int) -> str:
         """The backend data: flannel has one text a node, whatever its families are."""

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from string import Template
 from typing import NamedTuple, Self
 
@@ -45,6 +46,10 @@ class Options(NamedTuple):
     """Seconds that a command may take."""
     parallel: int
     """How many peers' commands may run at once."""
+    repeat: int
+    """Seconds until a peer's SubnetAddCommand is run again although it worked; 0: never."""
+    state_file: Path | None
+    """Where to remember the peers for which commands were run, over restarts."""
     mtu: int
     """Bytes, for the pods."""
 
@@ -65,6 +70,8 @@ class Options(NamedTuple):
             shutdown,
             timeout=options.integer("Timeout", 30, minimum=1, maximum=3600),
             parallel=options.integer("Parallel", 1, minimum=1, maximum=64),
+            repeat=options.integer("Repeat", 0, maximum=86400),
+            state_file=_state_file(options.text("StateFile", None)),
             mtu=underlay_mtu(context, options.integer("MTU", None, minimum=least_mtu)),
         )
 
@@ -94,6 +101,18 @@ def _command(name: str, value: object) -> Command | None:
             " this node's PATH: install it, or give its whole path.",
         )
     return Command(key, words, False)
+
+
+def _state_file(text: str | None) -> Path | None:
+    if not text:
+        return None
+    path = Path(_clean("Backend.StateFile", text))
+    if not path.is_absolute() or not path.name:
+        raise ConfigError(
+            "Backend.StateFile",
+            "Backend.StateFile of the network configuration has to be the whole path of a file.",
+        )
+    return path
 
 
 def _clean(key: str, text: str) -> str:

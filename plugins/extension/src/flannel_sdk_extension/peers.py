@@ -12,6 +12,7 @@ from flannel_sdk.interfaces import PeerFeed
 from flannel_sdk.model import Lease, PeerUpdate, Subnets
 from flannel_sdk.task_groups import single_error
 from flannel_sdk.toolkit import Refusals
+from flannel_sdk_extension.memory import PeerMemory
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +37,7 @@ class _Failure:
 class PeerCommands:
     """Runs ``add`` and ``remove`` until each peer is as the feed says; for one ``run`` at a time.
 
-    ``made`` is what was done, or tried, for each peer; it outlives this object, so that a later run
-    in this process takes away what is gone by then.
+    ``memory`` outlives this object, so that a later run takes away what is gone by then.
     """
 
     def __init__(
@@ -45,13 +45,19 @@ class PeerCommands:
         add: PeerCommand,
         remove: PeerCommand,
         check: Callable[[Lease], None],
-        made: dict[Subnets, Lease],
+        memory: PeerMemory,
+        *,
         parallel: int,
+        repeat: float,
     ) -> None:
-        """``check`` raises MalformedEntry for a lease that cannot be served."""
+        """``check`` raises MalformedEntry for a lease that cannot be served.
+
+        ``repeat``: seconds until ``add`` is run again for a peer that it worked for; 0: never.
+        """
         self._add, self._remove, self._check = add, remove, check
-        self._made = made
+        self._memory = memory
         self._parallel = parallel
+        self._repeat = repeat
         self._refusals = Refusals(_log)
         self._forget()
 
@@ -95,13 +101,13 @@ class PeerCommands:
         wanted = {lease.subnets: lease for lease in update.changed if self._is_served(lease)}
         touched = [*(lease.subnets for lease in update.changed), *update.removed]
         if update.full:
-            touched += (self._made.keys() | self._wanted.keys()) - set(touched)
+            touched += (self._memory.leases.keys() | self._wanted.keys()) - set(touched)
         for peer in touched:
             self._wanted.pop(peer, None)
             self._failures.pop(peer, None)
         self._wanted.update(wanted)
         for peer in touched:
-            if peer in wanted or peer in self._made:
+            if peer in wanted or peer in self._memory.leases:
                 self._untried.add(peer)
                 self._schedule(peer, 0.0)
 
@@ -162,10 +168,12 @@ class PeerCommands:
             await self._bring(peer, wanted)
         except FlannelError as error:
             if self._wanted.get(peer) is wanted:
-                self._failed(peer, wanted, str(error))
+                await self._failed(peer, wanted, str(error))
         else:
             if self._failures.pop(peer, None) is not None:
                 _log.info("peer %s: works again", _name(peer))
+            if self._repeat and wanted is not None and peer not in self._due:
+                self._schedule(peer, self._repeat)
         self._busy.discard(peer)
         if self._due.get(peer) == 0:
             self._schedule(peer, 0.0)
@@ -174,7 +182,7 @@ class PeerCommands:
             self._tried.set()
 
     async def _bring(self, peer: Subnets, wanted: Lease | None) -> None:
-        made = self._made.get(peer)
+        made = self._memory.leases.get(peer)
         if made is not None and (wanted is None or made.attrs != wanted.attrs):
             try:
                 await self._remove(made)
@@ -182,12 +190,12 @@ class PeerCommands:
                 if wanted is None:
                     raise
                 _log.warning("peer %s, as it was before: %s", _name(peer), error)
-            del self._made[peer]
+            await self._memory.drop(peer)
         if wanted is not None:
-            self._made[peer] = wanted
+            await self._memory.keep(peer, wanted)
             await self._add(wanted)
 
-    def _failed(self, peer: Subnets, wanted: Lease | None, reason: str) -> None:
+    async def _failed(self, peer: Subnets, wanted: Lease | None, reason: str) -> None:
         failure = self._failures.setdefault(peer, _Failure())
         failure.tries += 1
         gives_up = wanted is None and failure.tries >= _REMOVAL_TRIES
@@ -197,7 +205,7 @@ class PeerCommands:
         failure.reason = reason
         if gives_up:
             del self._failures[peer]
-            self._made.pop(peer, None)
+            await self._memory.drop(peer)
         else:
             self._schedule(peer, failure.backoff.next_delay())
 
