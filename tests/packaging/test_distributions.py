@@ -16,7 +16,7 @@ import pytest
 
 from flannel_sdk import __version__
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 DATA = ("py.typed", "*.pyi", "*.binpb", "*.o", "*.tmpl")
@@ -75,7 +75,7 @@ def build(source: Path, out: Path, *what: str) -> None:
         [sys.executable, "-m", "build", "--no-isolation", *what, "--outdir", str(out), str(source)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -176,7 +176,7 @@ def run_installed(target: Path, *arguments: str) -> subprocess.CompletedProcess[
         cwd=target,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -187,7 +187,7 @@ def target(all_built: dict[str, Built], tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("installed")
     wheels: Sequence[str] = [str(built.wheel) for built in all_built.values()]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, "--target", str(folder), *wheels], check=True, timeout=60)
+    subprocess.run([*pip, "--target", str(folder), *wheels], check=True, timeout=180)
     return folder
 
 
