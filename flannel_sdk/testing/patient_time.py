@@ -19,8 +19,18 @@ _FOR_SOCKETS = 0.02
 class _Selector(selectors.SelectSelector):
     now = 0.0
     jobs = 0
+    longest_turn = 0.0
+    _returned: float | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._returned is not None:
+            self.longest_turn = max(self.longest_turn, time.perf_counter() - self._returned)
+        try:
+            return self._wait_or_jump(timeout)
+        finally:
+            self._returned = time.perf_counter()
+
+    def _wait_or_jump(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
@@ -51,6 +61,11 @@ class PatientLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Seconds of virtual time."""
         return self._patient.now
+
+    def take_longest_turn(self) -> float:
+        """Seconds of real time that the longest turn took since this was asked last."""
+        longest, self._patient.longest_turn = self._patient.longest_turn, 0.0
+        return longest
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts

@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from flannel_sdk.dataplane import Ownership, PeerObject, Reconciler, Route
-from flannel_sdk.errors import FlannelError, KernelError
+from flannel_sdk.errors import FlannelError, KernelError, OutOfSubnets, StoreUnavailable
 from flannel_sdk.interfaces import BackendContext, LeaseAcquirer, PeerFeed
 from flannel_sdk.model import (
     ByFamily,
@@ -352,6 +352,67 @@ class RightsSwallowed(SmallBackend):
             return network
 
 
+class RegistersOnce(SmallBackend):
+    """Gives what it has registered first, whatever the configuration has become."""
+
+    registered: SmallNetwork | None = None
+
+    async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> SmallNetwork:
+        self.registered = self.registered or await super().register_network(config, leases)
+        return self.registered
+
+
+class LeaseErrorSwallowed(SmallBackend):
+    async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> SmallNetwork:
+        try:
+            return await super().register_network(config, leases)
+        except (StoreUnavailable, OutOfSubnets):
+            return self.network(self, config)
+
+
+class LeaseErrorRaw(SmallBackend):
+    async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> SmallNetwork:
+        try:
+            return await super().register_network(config, leases)
+        except StoreUnavailable as error:
+            raise RuntimeError("it has no lease") from error
+
+
+class LeaseShielded(SmallBackend):
+    async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> SmallNetwork:
+        class Shielded:
+            async def acquire_lease(self, attrs: LeaseAttrs) -> Lease:
+                return await asyncio.shield(asyncio.ensure_future(leases.acquire_lease(attrs)))
+
+        return await super().register_network(config, Shielded())
+
+
+class PeersOfTheProcess(SmallNetwork):
+    """What is known of peers is kept once a process."""
+
+    known: ClassVar[dict[Subnets, Lease]] = {}
+
+    def __init__(self, backend: SmallBackend, config: NetworkConfig) -> None:
+        super().__init__(backend, config)
+        self.peers = self.known
+
+    async def write(
+        self,
+        session: KernelSession,
+        changed: Iterable[Lease],
+        removed: Iterable[Subnets],
+        *,
+        full: bool,
+    ) -> None:
+        await super().write(session, list(self.peers.values()), (), full=True)
+
+
+class HoldsTheLoopUp(SmallNetwork):
+    async def apply(self, session: KernelSession, update: PeerUpdate) -> None:
+        time.sleep(0.7)  # noqa: ASYNC251  # the fault
+        await super().apply(session, update)
+
+
 class OldContract(SmallPlugin):
     contract_version = 0
 
@@ -392,6 +453,7 @@ FAULTS = (
     Fault(MtuFixed, "B102", "on an underlay of 1500 bytes"),
     Fault(TaskLeftBehind, "B103", "run left 1 tasks"),
     Fault(ConnectionLeftOpen, "B103", "left a connection"),
+    Fault(ThreadLeftBehind, "B103", "threads go on: forgotten"),
     Fault(FlushAtStart, "B104", "while it waits for an update: missing"),
     Fault(DeviceRemadeAtStart, "B104", "took away"),
     Fault(NeverPrunes, "B105", "should not be there"),
@@ -406,6 +468,11 @@ FAULTS = (
     Fault(RoutesBothFamilies, "B114", "is routed"),
     Fault(OwnLeaseIsAPeer, "B115", "takes it away"),
     Fault(MalformedPeerCrashes, "B116", "AssertionError"),
+    Fault(RegistersOnce, "B117", "registered again on the same backend"),
+    Fault(LeaseErrorSwallowed, "B118", "is swallowed"),
+    Fault(LeaseErrorRaw, "B118", "comes out as RuntimeError"),
+    Fault(LeaseShielded, "B118", "leaves 1 tasks"),
+    Fault(PeersOfTheProcess, "B119", "beside another network"),
     Fault(ErrorSwallowed, "B120", "missing"),
     Fault(RawError, "B120", "OSError, which is no FlannelError"),
     Fault(RefusalSwallowed, "B120", "missing"),
@@ -422,6 +489,7 @@ FAULTS = (
     Fault(ReturnsWhenIdle, "B134", "returned"),
     Fault(BusyWhenIdle, "B134", "writes to the kernel"),
     Fault(RunsOnce, "B135", "RuntimeError"),
+    Fault(HoldsTheLoopUp, "B136", "holds the event loop up for 0.7 s"),
 )
 
 WITH_ROOT = (

@@ -367,6 +367,114 @@ class ConnectionLeft(SmallManager):
         self.server.connections.discard(made)
 
 
+class ConfigMissingForGood(SmallManager):
+    """Once it has looked, it never looks again."""
+
+    missing: ConfigMissing | None = None
+
+    def config(self) -> NetworkConfig:
+        try:
+            if self.missing is not None:
+                raise self.missing
+            return super().config()
+        except ConfigMissing as error:
+            self.missing = error
+            raise
+
+
+class ConfigKept(SmallManager):
+    kept: NetworkConfig | None = None
+
+    def config(self) -> NetworkConfig:
+        self.kept = self.kept or super().config()
+        return self.kept
+
+
+class PreviousUnchecked(SmallManager):
+    def chosen(self, config: NetworkConfig, previous: Subnets | None) -> Subnets:
+        return previous or super().chosen(config, previous)
+
+
+class OldNetworkKept(SmallManager):
+    """Adopts its lease without a look at the network that there is now."""
+
+    def acquired(self, attrs: LeaseAttrs, previous: Subnets | None) -> Lease:
+        leases, _ = decode_entries(self.server.entries())
+        for lease in leases:
+            if self.is_own(lease, attrs):
+                return self.put(lease.subnets, attrs, lease.expires_at)
+        return super().acquired(attrs, previous)
+
+
+class OwnWatchWaitsForALease(SmallManager):
+    async def own_states(self, lease: Lease) -> AsyncGenerator[LeaseState, None]:
+        was_held = False
+        async with aclosing(super().own_states(lease)) as states:
+            async for state in states:
+                was_held = was_held or isinstance(state, LeaseHeld)
+                if was_held:
+                    yield state
+
+
+class OwnWatchTellsItsArgument(SmallManager):
+    def state(self, lease: Lease) -> LeaseState:
+        state = super().state(lease)
+        return LeaseHeld(lease) if isinstance(state, LeaseHeld) else state
+
+
+class OwnWatchEndsOnReconnect(SmallManager):
+    async def own_states(self, lease: Lease) -> AsyncGenerator[LeaseState, None]:
+        last: LeaseState | None = None
+        with self.connection() as connection, suppress(ConnectionError):
+            while True:
+                state = self.state(lease)
+                if state != last:
+                    yield state
+                last = state
+                await connection.wait()
+
+
+class LostWhileItBegins(SmallManager):
+    """Takes what came between the list and the watch for listed."""
+
+    async def all_items(self) -> AsyncGenerator[LeaseSnapshot | LeaseDelta, None]:
+        known: int | None = None
+        async with aclosing(self.looks()) as looks:
+            async for _ in looks:
+                item = self.snapshot(known) if known is None else self.delta(known)
+                if known is None:
+                    await self.travel()
+                known = self.server.revision
+                if item is not None:
+                    yield item
+
+
+class ItemsShared(SmallManager):
+    """Tells one list, and goes on to work with it."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]  # passed on as they come
+        self.told_leases: list[Lease] = []
+
+    def snapshot(self, known: int | None) -> LeaseSnapshot | LeaseDelta:
+        item = super().snapshot(known)
+        assert isinstance(item, LeaseSnapshot)
+        self.told_leases = list(item.leases)
+        return replace(item, leases=self.told_leases)
+
+    def delta(self, known: int) -> LeaseDelta | None:
+        item = super().delta(known)
+        self.told_leases += item.changed if item else ()
+        return item
+
+
+class CloseWaitsForReaders(SmallManager):
+    async def aclose(self) -> None:
+        await super().aclose()
+        while self.server.connections:  # noqa: ASYNC110  # the fault
+            await asyncio.sleep(0.01)
+
+
 class ClosesOnce(SmallManager):
     async def aclose(self) -> None:
         if self.closing.is_closed:
@@ -418,6 +526,10 @@ FAULTS = [
     Fault("S002", ThawedOptions, "no frozen dataclass"),
     Fault("S003", ConnectsOnOpen, "a socket"),
     Fault("S101", NoConfigIsWrong, "raised ConfigError instead of ConfigMissing"),
+    Fault("S101", ConfigMissingForGood, "get_network_config raised ConfigMissing"),
+    Fault("S102", ConfigKept, "the configuration says port 8473, it gives 8472"),
+    Fault("S103", PreviousUnchecked, "10.99.7.0/24 is given"),
+    Fault("S103", OldNetworkKept, "the network is 10.6.0.0/16 by now"),
     Fault("S110", OutsideTheNetwork, "10.99.1.0/24 is no /24 in 10.5.0.0/16"),
     Fault("S111", OldAttributesKept, "it publishes"),
     Fault("S111", LeaseEachTime, "it held"),
@@ -437,6 +549,9 @@ FAULTS = [
     Fault("S125", OwnLossNotTold, "the loss of the lease did not return"),
     Fault("S125", OwnWatchEnds, "that the lease is held again: the watch ended"),
     Fault("S126", OthersLeaseIsHeld, "the loss of the lease did not return"),
+    Fault("S127", OwnWatchWaitsForALease, "the loss of the lease before the watch did not return"),
+    Fault("S127", OwnWatchTellsItsArgument, "and the watch says"),
+    Fault("S128", OwnWatchEndsOnReconnect, "after a reconnect,: the watch ended"),
     Fault("S130", SnapshotReadAsEmpty, "the first snapshot has 0 of three leases"),
     Fault("S130", DeltaFirst, "the first item is a LeaseDelta"),
     Fault("S131", NewLeaseNotTold, "each of two new leases is not told"),
@@ -450,12 +565,15 @@ FAULTS = [
     Fault("S137", WatchRaisesOnReconnect, "the watch raised ConnectionError"),
     Fault("S138", GapIsADelta, "after a gap did not return within"),
     Fault("S138", GapKeepsAttributes, "the snapshot after a gap does not tell"),
+    Fault("S139", LostWhileItBegins, "turns after the watch began is not told"),
+    Fault("S139", ItemsShared, "an item that was told has changed since"),
     Fault("S140", CancelSwallowed, "swallowed its cancellation"),
     Fault("S140", CancelLeavesALease, "leases after its calls were cancelled"),
     Fault("S141", CancelHalfWrites, "renew_lease, after one that was cancelled, raised LeaseLost"),
     Fault("S142", WatchSwallowsCancel, "swallowed its cancellation"),
     Fault("S143", ConnectionLeft, "open after aclose"),
     Fault("S144", ClosesOnce, "a second aclose"),
+    Fault("S144", CloseWaitsForReaders, "aclose did not return"),
     Fault("S144", WatchOutlivesClose, "watch_leases goes on after aclose"),
     Fault("S144", CloseLeavesATask, "tasks go on"),
     Fault("S144", CloseRevokes, "the lease, after aclose, is not told"),

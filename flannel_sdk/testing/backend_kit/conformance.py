@@ -10,6 +10,7 @@ from flannel_sdk.errors import ConfigError
 from flannel_sdk.interfaces import BackendPlugin
 from flannel_sdk.model import Family
 from flannel_sdk.model.options import parse_backend_option
+from flannel_sdk.testing.backend_kit.again import Again
 from flannel_sdk.testing.backend_kit.ending import Ending
 from flannel_sdk.testing.backend_kit.faults import Faults
 from flannel_sdk.testing.backend_kit.kernel_bench import KernelBench, kernel_bench
@@ -26,7 +27,7 @@ from flannel_sdk.testing.patient_time import PatientLoop
 
 
 class BackendConformance(
-    Loading, Registering, Updates, Faults, Ending, RealKernel, TwoNodes, kit="backend"
+    Loading, Registering, Again, Updates, Faults, Ending, RealKernel, TwoNodes, kit="backend"
 ):
     """The backend kit. Name the backend in a subclass and pytest judges it:
 

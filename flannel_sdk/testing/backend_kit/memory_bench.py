@@ -137,7 +137,7 @@ class MemoryBench:
                 self._stacks.append(stack)
             if self.escapes:
                 does_not_apply(_OTHER_WAYS)
-            held(self._stacks, f"it serves no address family: {'; '.join(reasons)}")
+            held(self._stacks, f"it serves no address family: {'; '.join(dict.fromkeys(reasons))}")
         return self._stacks
 
     async def widest(self) -> Stack:

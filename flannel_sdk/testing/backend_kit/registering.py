@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import threading
+import time
 
 from flannel_sdk.interfaces import Network
 from flannel_sdk.model import ByFamily, Family, IPAddress, LeaseAttrs
@@ -12,6 +14,8 @@ from flannel_sdk.testing.kit.conformance import Conformance
 from flannel_sdk.testing.kit.requirements import requirement
 from flannel_sdk.testing.kit.verdicts import Broken, held
 
+_SECONDS_TO_END = 2.0
+"""Of real time, for threads of what has ended."""
 _OVERHEAD = {
     "vxlan": {Family.IPV4: 50, Family.IPV6: 70},
     "geneve": {Family.IPV4: 50, Family.IPV6: 70},
@@ -102,14 +106,14 @@ class Registering(Conformance):
 
     @requirement(
         "B103",
-        "Neither register_network nor run leaves tasks or open connections behind",
+        "Neither register_network nor run leaves tasks, threads or open connections behind",
         why="An agent registers and runs for months, through every change of configuration.",
     )
     async def test_leaves_nothing_running(self, memory: MemoryBench) -> None:
         """After registering, and after a run."""
         stack = await memory.widest()
         peers = await memory.peers(stack, 2, 3)
-        before = asyncio.all_tasks()
+        before, threads = asyncio.all_tasks(), set(threading.enumerate())
         node = memory.node()
         network = await memory.register(node, stack)
         left = asyncio.all_tasks() - before
@@ -120,6 +124,19 @@ class Registering(Conformance):
         left = asyncio.all_tasks() - before
         held(not left, f"run left {len(left)} tasks: {left}")
         held(not node.kernel.open_sessions, "run left a connection to the kernel open")
+        await _threads_end(threads)
+
+
+async def _threads_end(before: set[threading.Thread]) -> None:
+    """Broken if threads not in ``before`` go on by themselves; the loop's own are not meant."""
+    deadline = time.monotonic() + _SECONDS_TO_END
+    while left := [one for one in threading.enumerate() if _is_foreign(one, before)]:
+        held(time.monotonic() < deadline, f"threads go on: {', '.join(one.name for one in left)}")
+        await asyncio.to_thread(left[0].join, 0.05)
+
+
+def _is_foreign(thread: threading.Thread, before: set[threading.Thread]) -> bool:
+    return thread not in before and not thread.name.startswith("asyncio_")
 
 
 def of_families(values: ByFamily[IPAddress], stack: Stack) -> ByFamily[IPAddress]:

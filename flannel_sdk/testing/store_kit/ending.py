@@ -114,7 +114,7 @@ class Ending(Conformance):
         why="The agent's last act; a lease that goes with it would cost the pods their addresses.",
     )
     async def test_aclose(self, site: StoreSite) -> None:
-        """While two watches wait."""
+        """While two watches wait, and one is open that nobody reads."""
         async with site.bench() as bench:
             manager = await bench.open(1)
             lease = await in_time(manager.acquire_lease(attrs(1)), "acquire_lease")
@@ -122,7 +122,9 @@ class Ending(Conformance):
             async with (
                 aclosing(manager.watch_leases()) as items,
                 aclosing(manager.watch_lease(lease)) as states,
+                aclosing(manager.watch_leases()) as unread,
             ):
+                await next_of(unread, "the first item")
                 await next_of(items, "the first item")
                 await next_of(states, "the first state")
                 waiting = [asyncio.create_task(_rest(items)), asyncio.create_task(_rest(states))]

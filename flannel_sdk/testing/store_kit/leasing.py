@@ -36,19 +36,34 @@ class Leasing(Conformance):
         why="An agent that starts before the network is configured waits for it.",
     )
     async def test_config(self, site: StoreSite) -> None:
-        """Before and after it is written."""
+        """Before and after it is written, by one manager: an agent waits for it so."""
         async with site.bench(None) as bench:
             manager = await bench.open()
             await refused(
                 manager.get_network_config(), ConfigMissing, "without one get_network_config"
             )
             await bench.harness.configure(NETWORK)
-            manager = await bench.open()
             found = await in_time(manager.get_network_config(), "get_network_config")
             wanted = NetworkConfig.parse(NETWORK)
             if site.assigned_by:  # which may assign more than the configuration has room for
                 wanted = replace(wanted, pools=found.pools)
             held(found == wanted, f"it gives {found}")
+
+    @requirement(
+        "S102",
+        "get_network_config gives the configuration as it is now",
+        why="An agent applies a change while it runs; with the old one it stays behind its peers.",
+    )
+    async def test_config_changes(self, site: StoreSite) -> None:
+        """Replaced between two calls of one manager."""
+        async with site.bench() as bench:
+            manager = await bench.open()
+            for port in (8472, 8473):
+                document = NETWORK.replace('"vxlan"', f'"vxlan", "Port": {port}')
+                await bench.harness.configure(document)
+                found = await in_time(manager.get_network_config(), "get_network_config")
+                have = found.backend_options.get("Port")
+                held(have == port, f"the configuration says port {port}, it gives {have}")
 
     @requirement(
         "S110",
@@ -166,6 +181,27 @@ class Leasing(Conformance):
             held(lease.subnets != other.subnets, f"two nodes hold {words(other.subnets)}")
             async with watching(manager) as watched:
                 await watched.until(knows(other, lease), "both leases")
+
+    @requirement(
+        "S103",
+        "A subnet that is not in the network is not given, whoever had it",
+        why="After a change of the network nobody takes a lease outside of it for a peer's.",
+    )
+    async def test_outside(self, site: StoreSite) -> None:
+        """As the one had before, and as the lease that the store still holds."""
+        site.chooses()
+        async with site.bench() as bench:
+            manager = await bench.open(1)
+            before = subnets("10.99.7.0/24")
+            lease = await in_time(manager.acquire_lease(attrs(1), before), "acquire_lease")
+            held(lease.subnets != before, f"{words(before)} is given, which is not in the network")
+            await bench.harness.configure(NETWORK.replace("10.5.", "10.6."))
+            manager = await bench.open(1)
+            moved = await in_time(manager.acquire_lease(attrs(1)), "acquire_lease")
+            held(
+                str(moved.subnets.ipv4).startswith("10.6."),
+                f"the network is 10.6.0.0/16 by now, and {words(moved.subnets)} is given",
+            )
 
     @requirement(
         "S116",

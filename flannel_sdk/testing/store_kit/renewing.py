@@ -17,7 +17,7 @@ from flannel_sdk.testing.store_kit.bench import (
     refused,
     words,
 )
-from flannel_sdk.testing.store_kit.harness import CanExpire, CanGiveAway, CanTakeAway
+from flannel_sdk.testing.store_kit.harness import CanBreak, CanExpire, CanGiveAway, CanTakeAway
 from flannel_sdk.testing.store_kit.watched import knows, next_of, watching
 
 SHORT = 1.0
@@ -152,6 +152,43 @@ class Renewing(Conformance):
                 await bench.able(CanGiveAway).give_away(lease, attrs(7))
                 while not isinstance(state, LeaseGone):
                     state = await next_of(states, "the loss of the lease")
+
+    @requirement(
+        "S127",
+        "watch_lease tells of a lease that was lost before it began, and what a held one publishes",
+        why="A lease may go while nobody looks; an agent that is not told serves another's subnet.",
+    )
+    async def test_own_watch_late(self, site: StoreSite) -> None:
+        """Published anew, then deleted; with a fresh watch each time."""
+        async with site.bench() as bench:
+            manager, lease = await _held(bench)
+            wanted = attrs(1, mac=9)
+            await in_time(manager.renew_lease(replace(lease, attrs=wanted)), "renew_lease")
+            async with aclosing(manager.watch_lease(lease)) as states:
+                state = await next_of(states, "the present state of the lease")
+            said = state.lease.attrs if isinstance(state, LeaseHeld) else state.reason
+            held(said == wanted, f"the lease publishes {wanted}, and the watch says {said}")
+            await bench.able(CanTakeAway).take_away(lease)
+            async with aclosing(manager.watch_lease(lease)) as states:
+                state = await next_of(states, "the loss of the lease before the watch")
+                while not isinstance(state, LeaseGone):
+                    state = await next_of(states, "the loss of the lease before the watch")
+
+    @requirement(
+        "S128",
+        "watch_lease reconnects by itself, and misses no loss",
+        why="A lease goes most easily while its node is cut off.",
+    )
+    async def test_own_watch_reconnects(self, site: StoreSite) -> None:
+        """The connections are broken, then the lease is deleted."""
+        async with site.bench() as bench:
+            manager, lease = await _held(bench)
+            async with aclosing(manager.watch_lease(lease)) as states:
+                state = await next_of(states, "the present state of the lease")
+                await bench.able(CanBreak).break_connections()
+                await bench.able(CanTakeAway).take_away(lease)
+                while not isinstance(state, LeaseGone):
+                    state = await next_of(states, "the loss of the lease, after a reconnect,")
 
 
 def _no_earlier(renewed: Lease, before: Lease) -> bool:

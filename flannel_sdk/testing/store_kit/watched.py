@@ -27,12 +27,17 @@ class Watched:
         self.leases: dict[Subnets, Lease] = {}
         self.malformed: dict[str, str] = {}
         self.items: list[LeaseSnapshot | LeaseDelta] = []
+        self._as_told: list[tuple[object, ...]] = []
         self.problem: str | None = None
         self.news = asyncio.Event()
 
     def attrs(self) -> dict[Subnets, LeaseAttrs]:
         """What each lease publishes."""
         return {held: lease.attrs for held, lease in self.leases.items()}
+
+    def are_as_told(self) -> bool:
+        """Whether each item has in it what it had when it came."""
+        return self._as_told == [_content(item) for item in self.items]
 
     def take(self, item: LeaseSnapshot | LeaseDelta) -> None:
         """Take in one item as a peer feed does."""
@@ -52,6 +57,7 @@ class Watched:
                 self.malformed.pop(key, None)
         self.malformed.update((entry.key, entry.reason) for entry in item.malformed)
         self.items.append(item)
+        self._as_told.append(_content(item))
         self.news.set()
 
     async def until(self, condition: Callable[["Watched"], object], what: str) -> None:
@@ -78,6 +84,12 @@ class Watched:
     def knows(self, *leases: Lease) -> bool:
         """Whether it knows of these leases, with what they publish, and of no other."""
         return self.attrs() == {lease.subnets: lease.attrs for lease in leases}
+
+
+def _content(item: LeaseSnapshot | LeaseDelta) -> tuple[object, ...]:
+    if isinstance(item, LeaseSnapshot):
+        return (*item.leases, *item.malformed)
+    return (*item.changed, *item.removed, *item.malformed, *item.cleared)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """The watch of all leases: snapshot first, every change, and what must not disturb it."""
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -56,6 +57,26 @@ class Watching(Conformance):
                 leases = [await bench.lease(node) for node in (3, 4)]
                 for watched in (one, two):
                     await watched.until(knows(*leases), "each of two new leases")
+
+    @requirement(
+        "S139",
+        "What is told while a watch begins is not lost, and an item that was told stays as it is",
+        why="A node that joins between the first list and the watch would stay unreachable.",
+    )
+    async def test_while_it_begins(self, site: StoreSite) -> None:
+        """A lease that comes ever later after the start."""
+        async with site.bench() as bench:
+            writer = await bench.open(1)
+            for number, steps in enumerate((0, 1, 2, 3, 5, 8, 13, 21, 34), 1):
+                async with watching(await bench.open(1)) as watched:
+                    for _ in range(steps):
+                        await asyncio.sleep(0)
+                    published = attrs(1, mac=number)
+                    lease = await in_time(writer.acquire_lease(published), "acquire_lease")
+                    await watched.until(
+                        knows(lease), f"a lease written {steps} turns after the watch began"
+                    )
+                    held(watched.are_as_told(), "an item that was told has changed since")
 
     @requirement(
         "S132",
