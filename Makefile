@@ -12,6 +12,8 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 PLUGINS := $(dir $(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(foreach plugin,$(PLUGINS),-e $(plugin))
 EDITABLE_TEST := $(foreach plugin,$(PLUGINS),-e '$(plugin)[test]')
+# Tests wait more than they work. All tests of a file are one worker's.
+WORKERS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Tests start hundreds of processes from this tree: without .pyc files each compiles it anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,7 +27,7 @@ help: ## list the targets
 	@echo
 	@echo "  variables: BACKEND=$(BACKEND) NODES=$(NODES) STORE=$(STORE) (demo; also etcd),"
 	@echo "             DATAPATH= (demo BACKEND=udp: kernel, userspace),"
-	@echo "             ARGS= (pytest, bench), ETCD= (a server), PYTHON=$(PYTHON)"
+	@echo "             ARGS= (pytest, bench), WORKERS=$(WORKERS) (test), ETCD= (a server), PYTHON=$(PYTHON)"
 
 venv: $(VENV)/.installed ## make .venv with flannel-sdk and its plugins from this tree
 
@@ -35,7 +37,7 @@ demo: $(VENV)/.installed need-ip $(if $(filter etcd,$(STORE)),need-etcd) ## a la
 test: $(VENV)/.installed-test need-ip need-etcd need-cni need-systemd ## all tests (run as root for all); skipped ones say why
 	@sh .ci/etcd.sh debian $(BIN)/python || true
 	@sh .ci/firewall.sh
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-quick: $(VENV)/.installed-test ## the tests that need no root, no etcd server and no time
 	$(BIN)/python -m pytest -n auto --hypothesis-profile=quick -m "not root and not flannel_root and not slow and not server" $(ARGS)

@@ -3,15 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from typing import TypeVar
 
 from flannel_sdk.agent.config_follower import ConfigFollower
 from flannel_sdk.agent.facts import config_facts, interface_facts, lease_facts
 from flannel_sdk.agent.host_rules import former_addresses, make_firewall, rule_addresses
 from flannel_sdk.agent.node_record import asked_interface, holder_names, tell_ready
 from flannel_sdk.agent.options import AgentOptions
+from flannel_sdk.agent.races import either, unless
 from flannel_sdk.agent.subnet_env import SubnetEnv
 from flannel_sdk.agent.underlay import BackendManagerFactory, Underlay
 from flannel_sdk.backoff import Trouble, retry
@@ -32,7 +32,6 @@ from flannel_sdk.interfaces import (
 from flannel_sdk.model import NetworkConfig
 from flannel_sdk.task_groups import single_error
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 RAN_WELL_SECONDS = 60.0
@@ -182,8 +181,8 @@ class NodeAgent:
             config, interface = follower.choose(keeper.lease), underlay.choose()
             try:
                 backend = await underlay.backend(interface, config.backend_type)
-                network = await _unless(
-                    _either(
+                network = await unless(
+                    either(
                         follower.wait_chosen(keeper.lease, other_than=config),
                         underlay.wait_chosen(other_than=interface),
                     ),
@@ -234,7 +233,7 @@ class NodeAgent:
             converging = tasks.create_task(
                 self._note_convergence(feed, network, follower), name="convergence"
             )
-            await _either(
+            await either(
                 follower.wait_chosen(keeper.lease, other_than=config),
                 keeper.subnets_changed(network.lease.subnets),
                 underlay.wait_chosen(other_than=underlay.applied),
@@ -352,28 +351,3 @@ class NodeAgent:
             "config": config_facts(self._follower.applied),
             "store": await inspect_store(self._store, self._feed, self._keeper.lease),
         }
-
-
-async def _unless(otherwise: Awaitable[object], work: Awaitable[T]) -> T | None:
-    """What ``work`` gives; None, with ``work`` cancelled, where ``otherwise`` ends before."""
-    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(otherwise)
-    try:
-        await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
-    finally:
-        working.cancel()
-        waiting.cancel()
-        await asyncio.wait([working, waiting])
-
-
-async def _either(*awaited: Awaitable[object]) -> None:
-    """Return when one of them has ended; the others are cancelled."""
-    waiting = [asyncio.ensure_future(one) for one in awaited]
-    try:
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for ended in done:
-            ended.result()
-    finally:
-        for one in waiting:
-            one.cancel()
-        await asyncio.wait(waiting)

@@ -72,6 +72,7 @@ def status_rows(answer: Mapping[str, object]) -> list[tuple[str, object]]:
     if firewall := _facts(answer, "firewall"):
         rows += _firewall_rows(firewall)
     if plane:
+        rows += _datapath_rows(_facts(plane, "datapath"))
         failed = _facts(plane, "failed")
         refused = _facts(_facts(plane, "peers"), "refused")
         rows.append(("peers the backend refuses", _counted(refused)))
@@ -90,6 +91,30 @@ def _firewall_rows(firewall: Mapping[str, object]) -> list[tuple[str, object]]:
     if problem := firewall["problem"]:
         rows.append(("firewall problem", problem))
     rows.append(("firewall repaired", _counted(_facts(firewall, "repairs")) or 0))
+    return rows
+
+
+def _datapath_rows(datapath: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Of a backend that has several ways to carry packets: which one, why, and what each did."""
+    if not datapath:
+        return []
+    rows: list[tuple[str, object]] = [
+        ("data path", f"{datapath['path']} ({datapath['why']})"),
+    ]
+    counters = _facts(datapath, "counters")
+    for path in counters:
+        counts = _facts(counters, path)
+        dropped = {
+            name.removeprefix("dropped_").replace("_", " "): count
+            for name, count in counts.items()
+            if name.startswith("dropped_")
+        }
+        sent, received = (
+            f"{way} {counts[f'{way}_packets']} packets ({counts[f'{way}_bytes']} bytes)"
+            for way in ("sent", "received")
+        )
+        rows.append((f"by {path}", f"{sent}, {received}"))
+        rows.append((f"dropped by {path}", _counted(dropped) or 0))
     return rows
 
 

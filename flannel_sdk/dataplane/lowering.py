@@ -40,11 +40,11 @@ class Lowering:
         """Rows of those routes whose device exists."""
         rows: list[RouteRow] = []
         indexes = self.indexes
-        for (address, length), device, gateway, onlink in routes:
+        for (address, length), device, gateway, onlink, wanted in routes:
             index = indexes.get(device)
             if index is not None:
-                metric = 0 if index else BLACKHOLE_METRIC
-                if gateway is not None and len(address) == 4:
+                metric = wanted if index else BLACKHOLE_METRIC
+                if not metric and gateway is not None and len(address) == 4:
                     metric = metric_of(address, length)
                 rows.append(((address, length, metric), Via(index, gateway, onlink)))
         return rows

@@ -22,8 +22,10 @@ def metric_of(address: bytes, length: int) -> int:
 
 def route_metric(route: Route) -> int:
     """The metric that a route is written with; 0 for the family's default."""
-    destination, device, gateway, _ = route
+    destination, device, gateway, _, metric = route
     if device == BLACKHOLE:
         return BLACKHOLE_METRIC
     address, length = destination
-    return metric_of(address, length) if gateway is not None and len(address) == 4 else 0
+    if metric or gateway is None or len(address) != 4:
+        return metric
+    return metric_of(address, length)

@@ -62,6 +62,8 @@ class Route(NamedTuple):
     """None for a destination that is on the link."""
     onlink: bool = False
     """True: take the gateway as reachable on the device whatever the addresses say."""
+    metric: int = 0
+    """0: that of ``metrics.metric_of`` where there is an IPv4 gateway, else the default."""
 
 
 class ResolvedRoute(NamedTuple):

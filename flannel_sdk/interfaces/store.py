@@ -93,10 +93,10 @@ class SubnetManagerPlugin(Protocol[OptionsT_contra]):
 
         A field is a bool, int, float, str, Path, ``model.Secret`` (which no message shows) or
         ``tuple[str, ...]`` (a comma list), or one of these and None. Its name is the option's name,
-        with ``_`` for ``-``. Its metadata may hold ``help`` (a sentence), ``metavar``, ``flag`` (a
-        command-line flag for it, without dashes; it names the option too, and the variable
-        ``FLANNELD_...`` that the daemon takes it from), ``env`` (that variable, where there is no
-        flag) and ``aliases`` (a tuple of further names).
+        with ``_`` for ``-``. Its metadata, which ``model.option_metadata`` makes, may hold ``help``
+        (a sentence), ``metavar``, ``flag`` (a command-line flag for it, without dashes; it names
+        the option too, and the variable ``FLANNELD_...`` that the daemon takes it from), ``env``
+        (that variable, where there is no flag) and ``aliases`` (a tuple of further names).
         """
         ...
 

@@ -19,7 +19,7 @@ from flannel_sdk.model.lease import (
     Subnets,
 )
 from flannel_sdk.model.lease_json import decode_attrs, encode_attrs
-from flannel_sdk.model.option_metadata import option_metadata
+from flannel_sdk.model.option_fields import option_metadata
 from flannel_sdk.model.options import BackendOptions
 from flannel_sdk.model.secret import Secret
 from flannel_sdk.model.subnet_key import format_subnet_key, parse_subnet_key

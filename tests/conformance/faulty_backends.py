@@ -3,6 +3,8 @@
 import asyncio
 import random
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import NamedTuple
@@ -319,6 +321,25 @@ class OneFamilyPublished(SmallBackend):
         return await super().register_network(config, First())
 
 
+class WrongMac(SmallNetwork):
+    """Peers' frames go to a station that nobody is."""
+
+    def mac(self, public_ip: IPAddress) -> MacAddress:
+        return MacAddress(b"\x02\x52" + public_ip[-4:])
+
+
+class ThreadLeftBehind(SmallNetwork):
+    async def run(self, peers: PeerFeed) -> None:
+        threading.Thread(target=time.sleep, args=(5,), name="forgotten").start()
+        await super().run(peers)
+
+
+class SecondFamilyForgotten(SmallNetwork):
+    def peer_objects(self, lease: Lease) -> Sequence[PeerObject]:
+        objects = super().peer_objects(lease)
+        return objects[:3]
+
+
 class RightsSwallowed(SmallBackend):
     network = RefusalSwallowed
 
@@ -402,3 +423,24 @@ FAULTS = (
     Fault(BusyWhenIdle, "B134", "writes to the kernel"),
     Fault(RunsOnce, "B135", "RuntimeError"),
 )
+
+WITH_ROOT = (
+    Fault(OneFamilyPublished, "B201", "it publishes"),
+    Fault(RemoveIgnored, "B202", "should not be there"),
+    Fault(StaleAttributes, "B203", "after a change of a peer's"),
+    Fault(NotIdempotent, "B204", "it wrote"),
+    Fault(FlushAtStop, "B205", "after the stop: missing"),
+    Fault(DeviceRemadeAtStart, "B205", "took away"),
+    Fault(ForeignObjectsRemoved, "B206", "10.66.1.0/24"),
+    Fault(ErrorSwallowed, "B207", "was deleted"),
+    Fault(ErrorSwallowed, "B208", "theft"),
+    Fault(CancelSwallowed, "B209", "swallowed its cancellation"),
+    Fault(ThreadLeftBehind, "B209", "it leaves behind: thread forgotten"),
+    Fault(WrongMac, "B301", "do not arrive"),
+    Fault(MtuTooBig, "B301", "and small ones do"),
+    Fault(MtuTooBig, "B302", "IPv6 packets of 1500 bytes"),
+    Fault(SecondFamilyForgotten, "B303", "IPv6 packets"),
+    Fault(FlushAtStop, "B304", "were lost"),
+    Fault(ErrorSwallowed, "B305", "do not arrive"),
+)
+"""Those that only a real kernel shows, or that it shows too."""

@@ -7,6 +7,7 @@ import pytest
 
 from flannel_sdk.interfaces import BackendPlugin
 from flannel_sdk.testing import BackendConformance
+from flannel_sdk.testing.backend_kit.kernel_bench import kernel_bench
 from flannel_sdk.testing.backend_kit.memory_bench import memory_bench
 from flannel_sdk.testing.backend_kit.subject import BackendSubject
 from flannel_sdk.testing.kit.requirements import requirement_of
@@ -19,11 +20,11 @@ TESTS = {
 }
 
 
-def verdict(plugin: BackendPlugin, requirement_id: str, name: str = "small") -> str | None:
+def verdict(plugin: BackendPlugin, requirement_id: str, *, patience: float = 20.0) -> str | None:
     """What the kit says is wrong; None if the requirement is held."""
-    subject = BackendSubject(name, plugin)
-    with memory_bench(subject) as memory:
-        benches: Mapping[str, object] = {"subject": subject, "memory": memory}
+    subject = BackendSubject("small", plugin)
+    with memory_bench(subject) as memory, kernel_bench(subject, patience=patience) as site:
+        benches: Mapping[str, object] = {"subject": subject, "memory": memory, "site": site}
         test = TESTS[requirement_id]
         wanted = [name for name in inspect.signature(test).parameters if name in benches]
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.hooks.generated_pages import options_page
+from docs.hooks.generated_pages import defect_tests, options_page, read_defects
 from docs.hooks.pictures import PICTURES
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +29,13 @@ def test_the_pictures_are_as_drawn() -> None:
     for name, draw in PICTURES.items():
         assert (DOCS / "images" / name).read_text() == draw().svg(), "run: make docs"
     assert {file.name for file in (DOCS / "images").iterdir()} == set(PICTURES)
+
+
+def test_each_defect_of_flannels_has_a_test_or_a_reason_for_none() -> None:
+    defects, tests = read_defects(), defect_tests()
+    assert list(defects) == [f"D{number}" for number in range(1, 43)]
+    without = [name for name, defect in defects.items() if "here" in defect and name not in tests]
+    assert without == []
 
 
 def test_every_option_of_every_store_is_on_the_page() -> None:

@@ -70,7 +70,7 @@ def run(*command: str) -> str:
         env={**ours, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -112,7 +112,7 @@ def test_the_backend_is_that_of_the_example() -> None:
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("block", demos())
 def test_the_demo(block: Block, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue("apart" if "BACKEND=host-gw" in block.text else "vxlan")
@@ -123,7 +123,7 @@ def test_the_demo(block: Block, request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("vxlan")
 def test_the_lab() -> None:
     (block,) = marked("lab")
@@ -132,7 +132,7 @@ def test_the_lab() -> None:
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_the_kit(tmp_path: Path, apart: None) -> None:
     (block,) = marked("conformance")
     report = tmp_path / "report.md"
@@ -153,7 +153,7 @@ UNTIL_RUNNING = "until flannel-sdk status --json | grep -q running; do sleep 0.1
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.server
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("vxlan")
 def test_the_daemon_and_the_library_on_etcd(tmp_path: Path) -> None:
     url = "http://127.0.0.1:2379"
@@ -180,7 +180,7 @@ def test_the_daemon_and_the_library_on_etcd(tmp_path: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("vxlan")
 def test_the_daemon_and_the_embedded_agent(tmp_path: Path) -> None:
     script = list(UNDERLAY)

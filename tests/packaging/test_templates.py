@@ -21,7 +21,7 @@ class Made(NamedTuple):
     folder: Path
     python: Path
 
-    def run(self, *arguments: str, seconds: float = 100) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
         """Run this environment's Python in the folder."""
         return subprocess.run(
             [str(self.python), *arguments],
@@ -51,14 +51,14 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     python = fresh_environment(place / "venv")
     found = Made(kind, place / "acme", python)
     command = ("-m", "flannel_sdk.cli", f"new-{kind}", "acme-thing", str(found.folder))
-    subprocess.run([sys.executable, *command], check=True, timeout=30, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *command], check=True, timeout=100, stdout=subprocess.DEVNULL)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     options = ["--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
-    subprocess.run([*pip, *options, "-e", str(found.folder)], check=True, timeout=100)
+    subprocess.run([*pip, *options, "-e", str(found.folder)], check=True, timeout=300)
     return found
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_new_plugin_is_found_and_loads(made: Made) -> None:

@@ -20,7 +20,6 @@ from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.overlay import Node, underlay
 from flannel_sdk.testing.scripted import ScriptedLeases
 
-_SECONDS_TO_HEAL = 20.0
 _SECONDS_TO_REGISTER = 5.0
 
 
@@ -35,6 +34,8 @@ class KernelBench:
     """Makes nodes, and registers and runs the backend on them."""
 
     subject: BackendSubject
+    patience: float = 20.0
+    """Seconds that something may take to be made good."""
     _made: list[Namespace] = field(default_factory=list)
     _peers: dict[tuple[int, Stack], Lease] = field(default_factory=dict)
     _settled: dict[tuple[object, ...], State] = field(default_factory=dict)
@@ -111,12 +112,12 @@ class KernelBench:
         held(have == wanted, f"{when}: {difference(have, wanted)}")
 
     async def heals(self, node: Node, wanted: State, when: str, run: Running) -> None:
-        """Wait until the kernel holds ``wanted``; Broken if it does not in 20 s."""
-        deadline = asyncio.get_running_loop().time() + _SECONDS_TO_HEAL
+        """Wait until the kernel holds ``wanted``; Broken if it does not soon enough."""
+        deadline = asyncio.get_running_loop().time() + self.patience
         while (have := kernel_state(node.netns)) != wanted:
             run.check()
             late = asyncio.get_running_loop().time() > deadline
-            held(not late, f"{when}: after {_SECONDS_TO_HEAL:.0f} s {difference(have, wanted)}")
+            held(not late, f"{when}: after {self.patience:g} s {difference(have, wanted)}")
             await asyncio.sleep(0.05)
 
     async def peers(self, stack: Stack, *numbers: int) -> list[Lease]:
@@ -161,9 +162,9 @@ class KernelBench:
 
 
 @contextmanager
-def kernel_bench(subject: BackendSubject) -> Iterator[KernelBench]:
+def kernel_bench(subject: BackendSubject, *, patience: float = 20.0) -> Iterator[KernelBench]:
     """A bench; what it made is gone afterwards."""
-    bench = KernelBench(subject)
+    bench = KernelBench(subject, patience)
     try:
         yield bench
     finally:

@@ -202,7 +202,7 @@ class RealKernel(Conformance):
         for cut in _CUTS:
             before = _resources()
             await _cut_short(site, node, stack, cut, [a, b, c])
-            await _gone(before, f"after a cancel at step {cut}")
+            await _gone(before, f"after a cancel at step {cut}", site.patience)
         async with site.serving(node, stack, [b, c]) as run:
             await site.heals(node, wanted, "started again after all the cancels", run)
 
@@ -299,10 +299,10 @@ def _target(entry: str) -> str | None:
     return target if target.startswith(("socket:", "/dev/net", "pipe:")) else None
 
 
-async def _gone(before: set[str], when: str) -> None:
-    """Wait until what a cancelled life used is gone; Broken after ten seconds."""
-    for _ in range(200):
-        if not (left := _resources() - before):
-            return
+async def _gone(before: set[str], when: str, patience: float) -> None:
+    """Wait until what a cancelled life used is gone; Broken if it stays."""
+    deadline = asyncio.get_running_loop().time() + patience
+    while left := _resources() - before:
+        late = asyncio.get_running_loop().time() > deadline
+        held(not late, f"{when} it leaves behind: {', '.join(sorted(left)[:3])}")
         await asyncio.sleep(0.05)
-    held(not left, f"{when} it leaves behind: {', '.join(sorted(left)[:3])}")

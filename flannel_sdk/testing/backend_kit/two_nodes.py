@@ -47,8 +47,8 @@ class TwoNodes(Conformance):
             await run1.full([second.lease])
             await run2.full([first.lease])
             for family in stack:
-                await _arrives(one, two, family, first.mtu)
-                await _arrives(two, one, family, second.mtu)
+                await _arrives(site, one, two, family, first.mtu)
+                await _arrives(site, two, one, family, second.mtu)
         held(
             one.fragments() == two.fragments() == 0,
             f"packets of {first.mtu} bytes, which is its mtu, are sent in fragments",
@@ -73,7 +73,7 @@ class TwoNodes(Conformance):
             async with running(first) as run1:
                 await run1.full([second.lease])
                 for family in stack:
-                    await _arrives(one, two, family, first.mtu)
+                    await _arrives(site, one, two, family, first.mtu)
                 flows = [await traffic.enter_async_context(stream(one, two, f)) for f in stack]
                 await _more(flows)
             await _more(flows)
@@ -105,14 +105,14 @@ class TwoNodes(Conformance):
             for device in devices:
                 one.ip(f"link del {device}")
             for family in stack:
-                await _arrives(one, two, family, first.mtu, seconds=20)
-                await _arrives(two, one, family, second.mtu, seconds=20)
+                await _arrives(site, one, two, family, first.mtu)
+                await _arrives(site, two, one, family, second.mtu)
 
 
 async def _arrives(
-    source: Node, target: Node, family: Family, size: int, *, seconds: float = 10.0
+    site: KernelBench, source: Node, target: Node, family: Family, size: int
 ) -> None:
-    if not await reaches(source, target, family, size=size, seconds=seconds):
+    if not await reaches(source, target, family, size=size, seconds=site.patience):
         small = await reaches(source, target, family, seconds=2.0)
         raise Broken(
             f"{family} packets of {size} bytes from node {source.number} to node {target.number}"

@@ -16,6 +16,7 @@ from plugins.kube.tests.api_control import ApiControl, Json, Refused, listed, ma
 from plugins.kube.tests.apiserver import ApiServer, find_program
 from plugins.kube.tests.kubeconfigs import WAYS
 from plugins.kube.tests.node_objects import realistic_node, realistic_nodes
+from tests.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.server
 
@@ -213,9 +214,9 @@ def test_each_test_begins_without_nodes(apiserver: ApiServer) -> None:
 def test_nodes_of_a_real_size_are_loaded_fast(apiserver: ApiServer) -> None:
     size = len(json.dumps(realistic_node("n00001", 1)))
     assert 7_000 < size < 9_500
-    begun = time.monotonic()
+    stopwatch = Stopwatch()
     apiserver.load_nodes(realistic_nodes(5_000))
-    taken = time.monotonic() - begun
+    taken = stopwatch.seconds
     page = apiserver.control.ask("GET", "/api/v1/nodes?limit=1")
     assert mapping(page["metadata"])["remainingItemCount"] == 4_999
     assert taken < 30, f"{taken:.1f} s"

@@ -23,12 +23,16 @@ PAIRS = {
 
 
 async def join(node: Node, settings: NetworkConfig) -> Network:
-    """Register; skips where the kernel's path is asked for and cannot work, and says why."""
+    network, _ = await register(plugin.create(node.context()), node, settings)
+    return network
+
+
+async def join_on(node: Node, path: str) -> Network:
+    """On this data path; the test is skipped, with the reason, where it cannot work."""
     try:
-        network, _ = await register(plugin.create(node.context()), node, settings)
+        return await join(node, config("udp", V4, Datapath=path))
     except DatapathUnsupported as error:
         pytest.skip(str(error))
-    return network
 
 
 def peer(number: int, backend_type: str = "") -> Lease:
@@ -56,8 +60,7 @@ class Pair(NamedTuple):
 @asynccontextmanager
 async def pair(nodes: list[Node], paths: tuple[str, str]) -> AsyncIterator[Pair]:
     """Both run in the block, each with the other as its only peer."""
-    first = await join(nodes[0], config("udp", V4, Datapath=paths[0]))
-    second = await join(nodes[1], config("udp", V4, Datapath=paths[1]))
+    first, second = await join_on(nodes[0], paths[0]), await join_on(nodes[1], paths[1])
     async with running(first) as feed1, running(second) as feed2:
         await feed1.full([second.lease])
         await feed2.full([first.lease])

@@ -108,3 +108,20 @@ async def test_retiring_removes_the_device(node: Node) -> None:
     assert node.device("flannel0") is not None
     await network.retire(await another_backends(node))
     assert node.device("flannel0") is None
+
+
+async def test_a_flanneld_that_takes_over_gets_the_traffic(node: Node) -> None:
+    network = await join(node, USERSPACE)
+    async with running(network) as feed:
+        await feed.full([peer(2)])
+    # What it does: a device of its own, and a route that it lets be where there is one like it.
+    node.ip("link add flannel1 type bridge")
+    node.ip("link set flannel1 up")
+    node.ip("route add 10.5.0.0/16 dev flannel1")
+    [way] = node.show("route get 10.5.2.2")
+    assert way["dev"] == "flannel1"
+    again = await join(node, USERSPACE)
+    async with running(again) as feed:
+        await feed.full([peer(2)])
+        [way] = node.show("route get 10.5.2.2")
+        assert way["dev"] == "flannel0"

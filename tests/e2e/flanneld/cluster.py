@@ -66,6 +66,10 @@ class MixedNode:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def has(self, device: str) -> bool:
+        """Whether it has such a device."""
+        return f" {device}: " in self.netns.ip("-o link show")
+
     def routes(self) -> set[str]:
         """Destinations of its routes in the main tables."""
         found = set()
@@ -105,6 +109,10 @@ class MixedCluster:
         """Start a node's daemon, wait until it is ready, wire its pod where that is needed."""
         node = self.nodes[number]
         assert not node.running
+        if kind is Kind.FLANNELD is not node.kind and node.has("flannel0"):
+            # What udp's kernel path left there hears those alone that were peers then; its README
+            # says how a node is left to flanneld.
+            node.netns.ip("link del flannel0")
         node.kind = kind or node.kind
         before = _stamp(node.files.subnet_file)
         command = self._our_command if node.kind is Kind.OURS else self._flanneld_command

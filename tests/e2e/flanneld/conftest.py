@@ -32,6 +32,9 @@ SPECS = {
     "host-gw": LabSpec(backend="host-gw", store="etcd"),
     "host-gw-dual": LabSpec(backend="host-gw", store="etcd", families=Families.DUAL),
     "udp": LabSpec(backend="udp", store="etcd"),
+    "udp-userspace": LabSpec(
+        backend="udp", store="etcd", backend_options={"Datapath": "userspace"}
+    ),
 }
 KINDS = {1: Kind.OURS, 2: Kind.FLANNELD, 3: Kind.OURS, 4: Kind.FLANNELD}
 

@@ -150,10 +150,10 @@ async def test_a_lost_subnet_is_replaced_and_the_network_registered_again(tmp_pa
 
 
 @pytest.mark.slow
-async def test_a_subnet_file_that_cannot_be_written_is_no_reason_to_stop_and_comes_later(
+async def test_d36_a_subnet_file_that_cannot_be_written_comes_later(
     tmp_path: Path,
 ) -> None:
-    """D36: not only at the next start."""
+    """Not only at the next start, and it is no reason to stop."""
     folder = tmp_path / "file"
     folder.write_text("")
     backend = Recording()

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from flannel_sdk import __version__
 from flannel_sdk.agent import AgentOptions, FirewallOptions, HealthOptions, InterfaceRequest
 from flannel_sdk.cli import main
+from flannel_sdk.errors import PluginError
 from flannel_sdk.model import IPAddress
 from tests.unit.cli.standin import MEMORY, StandInAgent, options_of
 
@@ -238,6 +240,23 @@ def test_flannelds_command_lines_find_its_store_and_leave_the_others_flags_unuse
     assert agent.store.name.startswith(store)
     for flag in unused(store):
         assert f"-{flag.partition('=')[0]} has no effect on the store {store}" in caplog.text
+
+
+@pytest.mark.parametrize(("words", "hint"), [([], True), (["--store", "etcd"], False)])
+def test_where_flannelds_store_is_not_installed_the_others_are_pointed_at(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    hint: bool,
+) -> None:
+    def find(name: str) -> NoReturn:
+        raise PluginError(f"store {name} is not installed")
+
+    monkeypatch.setattr("flannel_sdk.cli.store_arguments.find_store", find)
+    assert main(["daemon", *words]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("flannel-sdk: store etcd is not installed")
+    assert ("or choose another with --store" in err) == hint
 
 
 def test_a_store_named_our_way_takes_its_own_flags_only(capsys: pytest.CaptureFixture[str]) -> None:

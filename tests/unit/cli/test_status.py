@@ -40,6 +40,20 @@ def test_status_says_first_what_people_ask_first() -> None:
     assert rows["failed in the kernel"] == 0
 
 
+def test_a_data_path_is_named_with_its_reason_and_what_it_did() -> None:
+    counts = {"sent_packets": 3, "sent_bytes": 300, "received_packets": 2, "received_bytes": 200}
+    datapath = {
+        "path": "userspace",
+        "why": "not kernel: no eBPF here",
+        "counters": {"userspace": counts | {"dropped_no_peer": 4, "dropped_ttl": 0}},
+    }
+    rows = dict(status_rows(STATUS | {"dataplane": {"datapath": datapath}}))
+    assert rows["data path"] == "userspace (not kernel: no eBPF here)"
+    said = "sent 3 packets (300 bytes), received 2 packets (200 bytes)"
+    assert rows["by userspace"] == said
+    assert rows["dropped by userspace"] == "4 no peer"
+
+
 def test_firewall_rules_are_told_of_where_there_are_any() -> None:
     none = {"masquerade": False, "forward": False, "settled": True}
     assert not any("firewall" in row for row in dict(status_rows(STATUS | {"firewall": none})))

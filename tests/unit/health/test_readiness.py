@@ -66,7 +66,7 @@ def test_an_agent_that_has_just_started_is_not() -> None:
         ),
     ],
 )
-def test_each_fault_has_its_sentence(status: dict[str, Any], reason: str) -> None:
+def test_d36_each_fault_has_its_sentence(status: dict[str, Any], reason: str) -> None:
     assert problems(status, HealthOptions()) == [reason]
 
 

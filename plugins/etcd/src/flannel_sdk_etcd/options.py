@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from flannel_sdk.errors import ConfigError
-from flannel_sdk.model import Secret
+from flannel_sdk.model import Secret, option_metadata
 from flannel_sdk_etcd.endpoints import DEFAULT_PORT, Endpoint, parse_endpoints
 
 DEFAULT_PREFIX = "/coreos.com/network"
@@ -16,11 +16,6 @@ _TIMEOUT = 5.0
 
 GrpcOptions = tuple[str, ...] | Mapping[str, str | int] | Iterable[tuple[str, str | int]]
 """``name=value`` texts, or names and values as ``etcd3.client()`` takes them."""
-
-
-def _told(help_text: str, metavar: str, flag: str | None = None) -> dict[str, str]:
-    told = {"help": help_text, "metavar": metavar}
-    return told if flag is None else told | {"flag": flag}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,44 +27,52 @@ class EtcdOptions:
 
     endpoints: tuple[str, ...] = field(
         default=(),
-        metadata=_told(
+        metadata=option_metadata(
             "Endpoints of the members, by comma; without any: host and port if given,"
             f" else {','.join(FLANNELS_ENDPOINTS)}.",
             "URL,URL",
-            "etcd-endpoints",
+            flag="etcd-endpoints",
         ),
     )
     prefix: str = field(
         default=DEFAULT_PREFIX,
-        metadata=_told("Key that the network lives below.", "KEY", "etcd-prefix"),
+        metadata=option_metadata("Key that the network lives below.", "KEY", flag="etcd-prefix"),
     )
     ca_cert: Path | None = field(
         default=None,
-        metadata=_told("CA certificates that the members are trusted by.", "FILE", "etcd-cafile"),
+        metadata=option_metadata(
+            "CA certificates that the members are trusted by.", "FILE", flag="etcd-cafile"
+        ),
     )
     cert_key: Path | None = field(
         default=None,
-        metadata=_told("Private key of the client certificate.", "FILE", "etcd-keyfile"),
+        metadata=option_metadata(
+            "Private key of the client certificate.", "FILE", flag="etcd-keyfile"
+        ),
     )
     cert_cert: Path | None = field(
-        default=None, metadata=_told("Client certificate.", "FILE", "etcd-certfile")
+        default=None, metadata=option_metadata("Client certificate.", "FILE", flag="etcd-certfile")
     )
     user: str | None = field(
-        default=None, metadata=_told("User to authenticate as.", "NAME", "etcd-username")
+        default=None,
+        metadata=option_metadata("User to authenticate as.", "NAME", flag="etcd-username"),
     )
     password: Secret | None = field(
-        default=None, metadata=_told("The user's password.", "PASSWORD", "etcd-password")
+        default=None,
+        metadata=option_metadata("The user's password.", "PASSWORD", flag="etcd-password"),
     )
     host: str | None = field(
         default=None,
-        metadata=_told("Host of the only member; endpoints is for several.", "HOST"),
+        metadata=option_metadata("Host of the only member; endpoints is for several.", "HOST"),
     )
-    port: int = field(default=DEFAULT_PORT, metadata=_told("Port on that host.", "PORT"))
+    port: int = field(default=DEFAULT_PORT, metadata=option_metadata("Port on that host.", "PORT"))
     timeout: float = field(
-        default=_TIMEOUT, metadata=_told("Seconds that one call may take in all.", "SECONDS")
+        default=_TIMEOUT,
+        metadata=option_metadata("Seconds that one call may take in all.", "SECONDS"),
     )
     grpc_options: GrpcOptions = field(
-        default=(), metadata=_told("Channel arguments of gRPC, by comma.", "NAME=VALUE,..")
+        default=(),
+        metadata=option_metadata("Channel arguments of gRPC, by comma.", "NAME=VALUE,.."),
     )
 
     @classmethod

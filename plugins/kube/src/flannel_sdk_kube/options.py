@@ -9,6 +9,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from flannel_sdk.errors import ConfigError
+from flannel_sdk.model import option_metadata
 
 DEFAULT_PREFIX = "flannel.alpha.coreos.com"
 DEFAULT_NET_CONFIG = Path("/etc/kube-flannel/net-conf.json")
@@ -18,17 +19,6 @@ _STEM = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z0-9_-]+/(?:[a-z0-9_-]+-)?", re.ASCII)
 # What names an object in a path of the API: nothing that would lead out of it.
 _OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
 _BOOLEANS = dict.fromkeys(("1", "t", "true"), True) | dict.fromkeys(("0", "f", "false"), False)
-
-
-def _told(
-    help_text: str, metavar: str, *, flag: str | None = None, env: str | None = None
-) -> dict[str, str]:
-    told = {"help": help_text, "metavar": metavar}
-    if flag is not None:
-        told["flag"] = flag
-    if env is not None:
-        told["env"] = env
-    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +32,7 @@ class KubeOptions:
 
     api_url: str | None = field(
         default=None,
-        metadata=_told(
+        metadata=option_metadata(
             "URL of the API server; with a kubeconfig, instead of the one in it.",
             "URL",
             flag="kube-api-url",
@@ -50,7 +40,7 @@ class KubeOptions:
     )
     kubeconfig: Path | None = field(
         default=None,
-        metadata=_told(
+        metadata=option_metadata(
             "Kubeconfig to take server and credentials from; without one, the service account.",
             "FILE",
             flag="kubeconfig-file",
@@ -58,7 +48,7 @@ class KubeOptions:
     )
     annotation_prefix: str = field(
         default=DEFAULT_PREFIX,
-        metadata=_told(
+        metadata=option_metadata(
             "What the names of flannel's annotations begin with.",
             "PREFIX",
             flag="kube-annotation-prefix",
@@ -66,11 +56,13 @@ class KubeOptions:
     )
     net_config_path: Path = field(
         default=DEFAULT_NET_CONFIG,
-        metadata=_told("File with the network's configuration.", "FILE", flag="net-config-path"),
+        metadata=option_metadata(
+            "File with the network's configuration.", "FILE", flag="net-config-path"
+        ),
     )
     set_node_network_unavailable: bool = field(
         default=True,
-        metadata=_told(
+        metadata=option_metadata(
             "Tell the cluster in a condition of the node that its network is there.",
             "BOOL",
             flag="set-node-network-unavailable",
@@ -78,31 +70,33 @@ class KubeOptions:
     )
     node_name: str | None = field(
         default=None,
-        metadata=_told(
+        metadata=option_metadata(
             "Name of this node; without it, the pod's is asked for.", "NAME", env="NODE_NAME"
         ),
     )
     pod_name: str | None = field(
-        default=None, metadata=_told("Name of the pod that this is.", "NAME", env="POD_NAME")
+        default=None,
+        metadata=option_metadata("Name of the pod that this is.", "NAME", env="POD_NAME"),
     )
     pod_namespace: str | None = field(
-        default=None, metadata=_told("Its namespace.", "NAME", env="POD_NAMESPACE")
+        default=None, metadata=option_metadata("Its namespace.", "NAME", env="POD_NAMESPACE")
     )
     service_host: str | None = field(
         default=None,
-        metadata=_told(
+        metadata=option_metadata(
             "Host of the API server as pods reach it.", "HOST", env="KUBERNETES_SERVICE_HOST"
         ),
     )
     service_port: int | None = field(
-        default=None, metadata=_told("Port on that host.", "PORT", env="KUBERNETES_SERVICE_PORT")
+        default=None,
+        metadata=option_metadata("Port on that host.", "PORT", env="KUBERNETES_SERVICE_PORT"),
     )
     service_account: Path = field(
         default=DEFAULT_SERVICE_ACCOUNT,
-        metadata=_told("Directory with the service account's token and ca.crt.", "DIR"),
+        metadata=option_metadata("Directory with the service account's token and ca.crt.", "DIR"),
     )
     timeout: float = field(
-        default=10.0, metadata=_told("Seconds that one call may take in all.", "SECONDS")
+        default=10.0, metadata=option_metadata("Seconds that one call may take in all.", "SECONDS")
     )
 
     @classmethod

@@ -22,13 +22,16 @@ from flannel_sdk_udp.datapath import Datapath, DeviceGone, Peer, Tunnel
 from flannel_sdk_udp.peer_data import says_kernel
 from flannel_sdk_udp.userspace import UserspacePath
 
+_METRIC = 1
+"""Not flanneld's 0: one that takes over the node adds its route beside what we left, and wins."""
+
 
 def device_objects(device: Device, tunnel: Tunnel) -> Sequence[KernelObject]:
     """What a node needs for itself; what is in nobody's subnet meets the device too."""
     return (
         device,
         InterfaceAddress(device.name, Prefix(tunnel.subnet.address, 32)),
-        Route(tunnel.network, device.name, None),
+        Route(tunnel.network, device.name, None, metric=_METRIC),
     )
 
 

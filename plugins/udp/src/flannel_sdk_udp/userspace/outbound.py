@@ -61,6 +61,7 @@ class Outbound:
         OSError where the device is gone.
         """
         arena, vnet, tun = self._arena, self._vnet, self._tun
+        self._peer, self._end = None, 0
         for _ in range(_BATCH):
             end = self._end
             try:
@@ -69,7 +70,6 @@ class Outbound:
                 break
             self._take(end, end + count - VNET.size)
         self._flush()
-        self._end = 0
 
     def _take(self, start: int, end: int) -> None:
         """One packet from the device, at the end of the arena's used part."""

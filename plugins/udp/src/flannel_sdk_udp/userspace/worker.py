@@ -39,6 +39,7 @@ class Worker:
         self._descriptor = descriptor
         self._work = work
         self._ended = ended
+        self._told = False
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -68,4 +69,6 @@ class Worker:
                 self._ended(error)
                 return
             except Exception:  # a defect that one packet shows must not stop the others
-                _logger.exception("a packet was lost to a defect")
+                if not self._told:
+                    self._told = True
+                    _logger.exception("a packet was lost to a defect; the next ones silently")
