@@ -90,3 +90,12 @@ def test_what_lasts_a_moment_is_no_reason() -> None:
 
 def test_a_network_without_peers_or_status_of_its_own_is_ready() -> None:
     assert problems(WELL | {"dataplane": None}, HealthOptions()) == []
+
+
+def test_a_subnet_file_that_is_not_there_is_a_reason() -> None:
+    written = {"path": "/run/flannel/subnet.env", "problem": None}
+    assert problems(WELL | {"subnet_file": written}, HealthOptions()) == []
+    missing = written | {"problem": "it is not written yet"}
+    assert problems(WELL | {"subnet_file": missing}, HealthOptions()) == [
+        "/run/flannel/subnet.env: it is not written yet"
+    ]
