@@ -45,5 +45,7 @@ def test_every_option_of_every_store_is_on_the_page() -> None:
     for store in ("sqlite", "memory", "etcd", "kube"):
         for option in find_store(store).options():
             assert f"| `{option.name}` |" in page
+    for backend, key in (("vxlan", "VNI"), ("udp", "Datapath"), ("exec", "Command")):
+        assert f"| `{key}` |" in page.partition(f"### {backend}\n")[2].partition("\n### ")[0]
     for flag in ("ip-masq", "iface-regex", "healthz-port", "log-format"):
         assert f"`--{flag} " in page
