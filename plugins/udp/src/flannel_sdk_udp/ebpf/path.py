@@ -84,7 +84,8 @@ class KernelPath:
 
     async def aclose(self) -> None:
         """As ``Datapath.aclose``."""
-        await asyncio.to_thread(self._attachment.close)
+        closing = asyncio.get_running_loop().run_in_executor(None, self._attachment.close)
+        await asyncio.shield(closing)  # a cancel would take it out of the queue of the threads
 
     async def _inside(self, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(run_in_netns, self._tunnel.netns, work)
