@@ -23,6 +23,7 @@ from plugins.udp.tests.segments import ipv4
 from tests.overlay import V4, Node, reaches, stream, told, underlay
 
 pytestmark = pytest.mark.root
+PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -171,6 +172,20 @@ async def test_a_deleted_device_comes_back_with_all_that_hung_on_it(
             assert await reaches(one, two, V4, size=1472)
             assert await reaches(two, one, V4, size=1472)
         assert one.routes() == {"10.5.0.0/16": None}
+
+
+@pytest.mark.parametrize("path", ["userspace", "kernel"])
+async def test_a_renamed_device_is_another_one(nodes: list[Node], path: str) -> None:
+    one, two = nodes
+    async with pair(nodes, (path, path)):
+        one.ip("link set flannel0 down")
+        one.ip("link set flannel0 name other")
+        one.ip("link set other up")
+        await eventually(lambda: one.device("flannel0") is not None, "a new device")
+        async with asyncio.timeout(PATIENCE):
+            while not await reaches(one, two, V4):
+                pass
+        assert await reaches(two, one, V4)
 
 
 async def test_a_restart_takes_over_the_device(nodes: list[Node], paths: tuple[str, str]) -> None:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from flannel_sdk.dataplane import open_tun
+from flannel_sdk.dataplane import open_tun, tun_name
 from flannel_sdk.errors import FlannelError, KernelRefused
 from flannel_sdk.model import Prefix
 from flannel_sdk.netns import run_in_netns
@@ -26,6 +26,8 @@ _logger = logging.getLogger(__name__)
 _UDP_GRO = 104
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _IP_MTU_DISCOVER, _PMTUDISC_DO = 10, 2
+_AUDIT: Final = 2.0
+"""Seconds between looks at what the device is called."""
 _RECEIVE_BUFFER = 4 << 20
 _SEND_BUFFER: Final = 8 << 20
 """Room for what waits for the neighbours of some 80 peers that are down, 200 KB each."""
@@ -94,7 +96,7 @@ class UserspacePath:
         try:
             for name, descriptor, work in works:
                 self._workers.append(Worker(name, netns, descriptor, work, ended))
-            await self._ended.wait()
+            await self._wait_end(self._tun)
             raise self._end()
         except (OSError, RuntimeError) as error:
             raise KernelRefused(
@@ -120,6 +122,15 @@ class UserspacePath:
             if sock is not None:
                 sock.close()
         self._socket = self._post = None
+
+    async def _wait_end(self, tun: int) -> None:
+        """Until a thread is over, or its device is not the tunnel's any more: it was renamed."""
+        while tun_name(tun) == self._tunnel.device:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AUDIT):
+                    await self._ended.wait()
+                    return
+        self._why = OSError(errno.EBADFD, "another device has the name")
 
     def _end(self) -> FlannelError:
         """Why a thread is over, as what ``run`` raises."""
