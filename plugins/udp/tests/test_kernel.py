@@ -1,7 +1,9 @@
 """udp on the real kernel, every pair of data paths: what is carried, and what is not and why."""
 
 import asyncio
+import contextlib
 import errno
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,3 +183,25 @@ async def test_a_restart_takes_over_the_device(nodes: list[Node], paths: tuple[s
     assert before is not None
     assert after is not None
     assert before["ifindex"] == after["ifindex"]
+
+
+async def test_peers_that_are_down_do_not_cost_the_others(nodes: list[Node]) -> None:
+    """Packets for them wait for their neighbours, in the buffer of the one socket."""
+    one, two = nodes
+    dead = range(70, 90)
+    async with pair(nodes, PAIRS["userspace"]) as made:
+        await made.feeds[0].change([peer(number) for number in dead])
+        with one.netns.call(_eager) as flood:
+            async with stream(one, two, V4) as flow:
+                for number in range(2000):
+                    with contextlib.suppress(BlockingIOError):
+                        flood.sendto(bytes(1000), (f"10.5.{dead[number % 20]}.5", 9))
+                    await asyncio.sleep(0.001)
+    assert len(flow.lost) < flow.sent / 4
+
+
+def _eager() -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+    return made

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from http import HTTPStatus
 
 import pytest
@@ -143,10 +143,21 @@ def test_an_address_that_is_not_ours_names_the_other_flag() -> None:
         bind_listener(HealthOptions("no address", free_port()))
 
 
-def test_no_address_means_all_addresses() -> None:
+@pytest.mark.parametrize("ip", ["", "0.0.0.0", "::"])
+def test_no_address_means_all_addresses_of_both_families(ip: str) -> None:
+    """As Go's: a node that has only IPv6 is probed by it, also where nobody gave --healthz-ip."""
     port = free_port()
-    with closing(bind_listener(HealthOptions("", port))):
+    with closing(bind_listener(HealthOptions(ip, port))):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        if _has_ipv6():
+            socket.create_connection(("::1", port), timeout=5).close()
+
+
+def _has_ipv6() -> bool:
+    with suppress(OSError), closing(socket.socket(socket.AF_INET6)) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
