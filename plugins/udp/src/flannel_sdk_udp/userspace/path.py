@@ -13,6 +13,7 @@ from flannel_sdk.dataplane import open_tun, tun_name
 from flannel_sdk.errors import FlannelError, KernelRefused
 from flannel_sdk.model import Prefix
 from flannel_sdk.netns import run_in_netns
+from flannel_sdk.threads import in_thread
 from flannel_sdk_udp.datapath import Counter, DeviceGone, Peer, Tunnel
 from flannel_sdk_udp.userspace.counting import Counts, no_counts
 from flannel_sdk_udp.userspace.icmp import icmp_socket
@@ -58,7 +59,7 @@ class UserspacePath:
     async def attach(self) -> None:
         """As ``Datapath.attach``; the threads start in ``run``."""
         self._release_device()
-        await asyncio.to_thread(run_in_netns, self._tunnel.netns, self._open)
+        await in_thread(lambda: run_in_netns(self._tunnel.netns, self._open))
 
     def _open(self) -> None:
         """What is not open yet, in the calling thread's namespace."""
