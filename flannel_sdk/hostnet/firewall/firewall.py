@@ -59,6 +59,7 @@ class Firewall:
         """When each sentence about a repair was logged, and how often it was true since."""
         self._repairs: Counter[str] = Counter()
         self._problem: str | None = None
+        self._given_up = False
 
     async def apply(self, addresses: ByFamily[Addresses], former: Sequence[Addresses] = ()) -> None:
         """Have the rules for ``addresses`` from now on; returns once they are in the kernel.
@@ -99,7 +100,7 @@ class Firewall:
         except PermanentError as error:
             if self._options.ip_masq:
                 raise
-            self._problem = str(error)
+            self._problem, self._given_up = str(error), True
             _log.warning("there will be no forward rules: %s", error)
             await self._do_nothing()
         finally:
@@ -221,6 +222,7 @@ class Firewall:
             "masquerade": self._options.ip_masq,
             "forward": self._options.iptables_forward_rules,
             "settled": rules is not None and self._settled.is_set(),
+            "given_up": self._given_up,
             "repairs": dict(self._repairs),
             "problem": self._problem,
         }

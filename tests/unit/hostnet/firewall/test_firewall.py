@@ -181,6 +181,7 @@ async def test_forward_rules_alone_are_given_up(
         await asyncio.wait_for(firewall.apply(SECOND), 20)
         assert not running.done()
         assert firewall.status()["problem"] == "there is no way"
+        assert firewall.status()["given_up"] is True
     assert "there will be no forward rules: there is no way" in caplog.text
     assert engine.settled == []
 
