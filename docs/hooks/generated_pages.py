@@ -21,6 +21,7 @@ DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 _NAMED = re.compile(r"def (test_((?:d\d+_)+)\w+)")
 _STORES = ("sqlite", "etcd", "kube", "memory")
+_BACKENDS = ("vxlan", "hostgw", "udp", "extension", "exec", "alloc")
 _TYPES: dict[object, str] = {
     bool: "true or false",
     int: "whole number",
@@ -56,8 +57,21 @@ def options_page() -> str:
             *_table([*described(AgentOptions), *described(LogOptions)], with_names=False),
             *(line for store in _STORES for line in _store(store)),
             "",
+            "## Backends",
+            "",
+            "In the `Backend` object of the network's configuration, beside `Type`.",
+            *(line for backend in _BACKENDS for line in _backend(backend)),
+            "",
         ]
     )
+
+
+def _backend(folder: str) -> Iterator[str]:
+    """The options as the plugin's own README tells them, which its tests hold to the code."""
+    readme = (ROOT / "plugins" / folder / "README.md").read_text("utf-8")
+    name, rest = readme.partition("The `")[2].partition("`")[::2]
+    options = rest.partition("## Options\n")[2].partition("\n## ")[0]
+    yield from ("", f"### {name}", "", options.strip())
 
 
 def _store(name: str) -> Iterator[str]:

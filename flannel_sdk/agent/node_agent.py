@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 
 from flannel_sdk.agent.config_follower import ConfigFollower
 from flannel_sdk.agent.facts import config_facts, interface_facts, lease_facts
@@ -13,6 +12,7 @@ from flannel_sdk.agent.host_rules import former_addresses, make_firewall, rule_a
 from flannel_sdk.agent.node_record import asked_interface, holder_names, tell_ready
 from flannel_sdk.agent.options import AgentOptions
 from flannel_sdk.agent.races import either, unless
+from flannel_sdk.agent.subnet_env import SubnetEnv
 from flannel_sdk.agent.underlay import BackendManagerFactory, Underlay
 from flannel_sdk.backoff import Trouble, retry
 from flannel_sdk.engine.feed import LeaseFeed
@@ -20,11 +20,6 @@ from flannel_sdk.engine.keeper import LeaseKeeper
 from flannel_sdk.engine.store_meter import StoreMeter
 from flannel_sdk.errors import PermanentError, RetryableError, StoreUnavailable
 from flannel_sdk.hostnet.firewall import Firewall
-from flannel_sdk.hostnet.subnet_file import (
-    read_previous_subnets,
-    render_subnet_file,
-    write_subnet_file,
-)
 from flannel_sdk.interfaces import (
     Backend,
     Network,
@@ -34,7 +29,7 @@ from flannel_sdk.interfaces import (
     SupportsRetire,
     SupportsStatus,
 )
-from flannel_sdk.model import NetworkConfig, Subnets
+from flannel_sdk.model import NetworkConfig
 from flannel_sdk.task_groups import single_error
 
 _log = logging.getLogger(__name__)
@@ -79,6 +74,9 @@ class NodeAgent:
         self._predecessors: list[Network] = []
         """Registered with configurations that are applied no more, and not yet cleared away."""
         self._firewall: Firewall | None = None
+        self._subnet_env = SubnetEnv(
+            self._options.subnet_file, ip_masq=self._options.firewall.ip_masq
+        )
         self._failures = 0
         self._serving = False
         """Whether ``feed`` is fed: not while a network is registered again."""
@@ -146,7 +144,7 @@ class NodeAgent:
         keeper = self._keeper = LeaseKeeper(
             store,
             renew_margin=self._options.renew_margin,
-            previous=self._previous_subnets(),
+            previous=self._subnet_env.previous_subnets(),
             meter=self._meter,
         )
         follower = self._follower = ConfigFollower(store, config)
@@ -165,10 +163,6 @@ class NodeAgent:
                 before, network = network, await self._register_newest(follower, keeper, underlay)
                 if follower.applied != served:
                     self._predecessors.append(before)
-
-    def _previous_subnets(self) -> Subnets | None:
-        path = self._options.subnet_file
-        return read_previous_subnets(path) if path is not None else None
 
     async def _register(
         self, backend: Backend, config: NetworkConfig, keeper: LeaseKeeper
@@ -213,14 +207,10 @@ class NodeAgent:
 
         Pods start once there is a subnet.env, and find the rules there.
         """
-        path = self._options.subnet_file
         if self._firewall is not None:
-            former = await asyncio.to_thread(former_addresses, path)
+            former = await asyncio.to_thread(former_addresses, self._subnet_env.path)
             await self._firewall.apply(rule_addresses(config, network.lease), former)
-        if path is not None:
-            masquerade = self._options.firewall.ip_masq
-            text = render_subnet_file(config, network.lease, network.mtu, ip_masq=masquerade)
-            await retry(f"writing {path}", lambda: _write(path, text))
+        await self._subnet_env.publish(network, config)
         self._registered.set()
 
     async def _serve_network(
@@ -331,6 +321,7 @@ class NodeAgent:
             "feed": feed.status() if feed else None,
             "keeper": keeper.status() if keeper else None,
             "firewall": self._firewall.status() if self._firewall else None,
+            "subnet_file": self._subnet_env.status(),
             "dataplane": plane.status() if isinstance(plane, SupportsStatus) else None,
             "restarts": self._failures,
             "store_contact": self._meter.status(),
@@ -360,10 +351,3 @@ class NodeAgent:
             "config": config_facts(self._follower.applied),
             "store": await inspect_store(self._store, self._feed, self._keeper.lease),
         }
-
-
-async def _write(path: Path, text: str) -> None:
-    try:
-        await asyncio.to_thread(write_subnet_file, path, text)
-    except OSError as error:
-        raise RetryableError(f"the file cannot be written: {error.strerror or error}") from error

@@ -87,6 +87,8 @@ def _firewall_rows(firewall: Mapping[str, object]) -> list[tuple[str, object]]:
     if not halves:
         return []
     place = firewall["place"] if firewall["settled"] else "not set yet"
+    if firewall.get("given_up"):
+        place = "given up"
     rows: list[tuple[str, object]] = [("firewall rules", f"{' and '.join(halves)}: {place}")]
     if problem := firewall["problem"]:
         rows.append(("firewall problem", problem))

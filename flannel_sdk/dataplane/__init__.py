@@ -15,7 +15,7 @@ from flannel_sdk.dataplane.objects import (
 from flannel_sdk.dataplane.ownership import ROUTE_PROTOCOL, Ownership
 from flannel_sdk.dataplane.protocol import Kernel
 from flannel_sdk.dataplane.reconciler import Reconciler
-from flannel_sdk.dataplane.tun import TUN, open_tun
+from flannel_sdk.dataplane.tun import TUN, open_tun, tun_name
 
 __all__ = [
     "BLACKHOLE",
@@ -34,4 +34,5 @@ __all__ = [
     "ResolvedRoute",
     "Route",
     "open_tun",
+    "tun_name",
 ]

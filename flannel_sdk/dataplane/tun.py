@@ -18,6 +18,7 @@ _IFF_VNET_HDR = 0x4000
 _TUNSETIFF = 0x400454CA
 _TUNSETPERSIST = 0x400454CB
 _TUNSETOFFLOAD = 0x400454D0
+_TUNGETIFF = 0x800454D2
 _OFFLOADS = 0x01 | 0x02 | 0x08
 """Checksums, and TCP over IPv4 in packets of up to 64 KiB, with ECN too."""
 
@@ -48,6 +49,15 @@ def _open(name: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def tun_name(descriptor: int) -> str | None:
+    """What the device of ``open_tun`` is called now; None if it is gone."""
+    try:
+        answer = fcntl.ioctl(descriptor, _TUNGETIFF, bytes(40))
+    except OSError:
+        return None
+    return answer[:16].partition(b"\0")[0].decode(errors="replace")
 
 
 def make_tun(name: str) -> None:

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,15 +57,20 @@ Logs are not in here. Please add those of the time of the fault, from every node
 
 
 def write_bundle(path: Path, examination: Examination) -> None:
-    """Write it, readable by its owner only; PermanentError where that cannot be done.
+    """Write it, ours and readable by us only; PermanentError where that cannot be done.
 
-    A file that is there is replaced.
+    A file that is there is replaced, whoever's it is and whoever may read it.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
-            for name, text in _files(examination):
-                _add(archive, f"flannel-sdk-bundle/{name}", text)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
+                for name, text in _files(examination):
+                    _add(archive, f"flannel-sdk-bundle/{name}", text)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise PermanentError(
             f"cannot write the bundle {path}: {error.strerror or error}; name another file"

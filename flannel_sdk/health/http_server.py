@@ -37,13 +37,19 @@ async def serve_http(
     listener: socket.socket, handlers: Mapping[str, Handler]
 ) -> AsyncIterator[None]:
     """Answer on ``listener``, which is bound and becomes ours, while the block runs."""
-    conversations: dict[asyncio.Task[None], None] = {}
+    conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def cut_off(conversation: "asyncio.Task[None]") -> None:
+        # At once: one that has not begun does not come to close its connection, and one that still
+        # counts would be cut off again in place of the next.
+        conversations.pop(conversation).transport.abort()
+        conversation.cancel()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(conversations) >= MOST_CONNECTIONS:
-            next(iter(conversations)).cancel()
+            cut_off(next(iter(conversations)))
         conversation = asyncio.create_task(_converse(reader, writer, handlers))
-        conversations[conversation] = None
+        conversations[conversation] = writer
         conversation.add_done_callback(lambda done: conversations.pop(done, None))
 
     server = await asyncio.start_server(accept, sock=listener, limit=HEADER_BYTES)
@@ -53,7 +59,7 @@ async def serve_http(
         server.close()
         ending = list(conversations)
         for conversation in ending:
-            conversation.cancel()
+            cut_off(conversation)
         await asyncio.gather(*ending, return_exceptions=True)
 
 

@@ -23,8 +23,11 @@ def bind_listener(options: HealthOptions) -> socket.socket:
 
 
 def _places(options: HealthOptions) -> Iterator[tuple[int, tuple[str, int]]]:
-    """What ``ip`` stands for; nothing means both families, or IPv4 where there is no IPv6."""
-    if not options.ip:
+    """What ``ip`` stands for; all addresses are both families', or IPv4's where there is no IPv6.
+
+    Also 0.0.0.0, which Go takes so: kubelet asks a node that has only IPv6 by that.
+    """
+    if options.ip in {"", "0.0.0.0", "::"}:
         yield socket.AF_INET6, ("::", options.port)
         yield socket.AF_INET, ("0.0.0.0", options.port)
         return

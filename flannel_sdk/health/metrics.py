@@ -147,9 +147,8 @@ def _of_repairs(status: Status) -> Iterator[Metric]:
 
 def _of_the_firewall(status: Status) -> Iterator[Metric]:
     firewall = part(status, "firewall")
-    yield from _gauge(
-        "firewall_settled", "1 while the rules are in place.", number(firewall, "settled")
-    )
+    settled = 0.0 if firewall.get("given_up") else number(firewall, "settled")
+    yield from _gauge("firewall_settled", "1 while the rules are in place.", settled)
     problem = float(text(firewall, "problem") is not None) if firewall else None
     yield from _gauge("firewall_problem", "1 while something ails the rules.", problem)
     repairs = {(what,): count for what, count in counts(firewall, "repairs").items()}

@@ -14,7 +14,7 @@ class HealthOptions:
         default="0.0.0.0",
         metadata=option_metadata("Where health is answered.", "ADDRESS", flag="healthz-ip"),
     )
-    """A name or an address; empty for all addresses of both families."""
+    """A name or an address; empty, 0.0.0.0 and :: are all addresses of both families."""
     port: int = field(
         default=0,
         metadata=option_metadata(

@@ -15,6 +15,7 @@ def problems(status: Status, options: HealthOptions) -> Sequence[str]:
         *_of_the_store(status, options),
         *_of_peers(status, options),
         *_of_the_firewall(status),
+        *_of_the_subnet_file(status),
     ]
 
 
@@ -51,3 +52,10 @@ def _of_the_firewall(status: Status) -> Iterator[str]:
     problem = text(firewall, "problem")
     if problem is not None and not firewall.get("settled"):
         yield f"the firewall's rules are not in place: {problem.removesuffix('.')}"
+
+
+def _of_the_subnet_file(status: Status) -> Iterator[str]:
+    """Without it no pod starts, and with an old one pods start in the wrong subnet."""
+    problem = text(status, "subnet_file", "problem")
+    if problem is not None:
+        yield f"{text(status, 'subnet_file', 'path')}: {problem}"

@@ -65,8 +65,9 @@ class SubnetManager(Protocol):
         """All leases, our own among them: a snapshot first, then deltas in the store's order.
 
         Reconnects inside and never ends by itself. After a gap (compaction, a long disconnect) the
-        next item is a snapshot again. An entry that cannot be read is in ``malformed`` and hides
-        only itself. Expiry is reported as removal. Close it with ``aclosing``.
+        next item is a snapshot again, or a delta that holds the whole difference, each changed
+        attribute included. An entry that cannot be read is in ``malformed`` and hides only itself.
+        Expiry is reported as removal. Close it with ``aclosing``.
         """
         ...
 

@@ -86,6 +86,10 @@ class KernelNetwork:
         """
         raise NotImplementedError
 
+    def node_objects(self) -> Sequence[KernelObject]:
+        """``device_objects``, and blackhole routes where they are asked for: all of this node."""
+        return (*self.device_objects(), *self._blackholes())
+
     async def look_up_underlay(self, session: KernelSession, leases: Collection[Lease]) -> bool:
         """Read from the kernel what ``peer_objects`` needs to know about these peers.
 
@@ -123,7 +127,7 @@ class KernelNetwork:
         """As ``Network.run``; never raises an ExceptionGroup."""
         self._forget_peers()
         async with open_kernel(self.context.netns, self._ownership) as session:
-            await session.reconciler.set_node([*self.device_objects(), *self._blackholes()])
+            await session.reconciler.set_node(self.node_objects())
             self._session = session
             try:
                 with single_error():

@@ -1,6 +1,5 @@
 """One use of the kernel: its connection and a reconciler, opened and closed together."""
 
-import asyncio
 import errno
 import socket
 from collections.abc import AsyncIterator
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from flannel_sdk.dataplane import LinuxKernel, Ownership, Reconciler
 from flannel_sdk.errors import KernelRefused
 from flannel_sdk.netns import run_in_netns
+from flannel_sdk.threads import in_thread
 
 
 class KernelSession(NamedTuple):
@@ -36,23 +36,8 @@ async def open_kernel(netns: str | None, ownership: Ownership) -> AsyncIterator[
 
 
 async def _hold_in(netns: str | None, ownership: Ownership) -> ExitStack:
-    """As ``_hold``, in a thread; a cancel ends it once all that the thread got is free again.
-
-    The next start would be refused otherwise, for a moment.
-    """
-    loop = asyncio.get_running_loop()
-    holding = loop.run_in_executor(None, run_in_netns, netns, lambda: _hold(ownership))
-    try:
-        return await asyncio.shield(holding)
-    except asyncio.CancelledError:
-        holding.add_done_callback(_free)
-        await asyncio.wait([holding])
-        raise
-
-
-def _free(holding: "asyncio.Future[ExitStack]") -> None:
-    if not holding.cancelled() and holding.exception() is None:
-        holding.result().close()
+    """As ``_hold``; a cancel ends once all is free again, or the next start would be refused."""
+    return await in_thread(lambda: run_in_netns(netns, lambda: _hold(ownership)), ExitStack.close)
 
 
 def _hold(ownership: Ownership) -> ExitStack:

@@ -27,6 +27,7 @@ from flannel_sdk.model import (
     format_subnet_key,
 )
 from tests.conformance.small_store import (
+    GARBAGE,
     Connection,
     SmallManager,
     SmallOptions,
@@ -272,7 +273,7 @@ class RepairNotTold(SmallManager):
         item = super().delta(known)
         if item is None:
             return None
-        gone = [one for one in item.removed if format_subnet_key(one) != "10.5.9.0-24"]
+        gone = [one for one in item.removed if format_subnet_key(one) != GARBAGE]
         return replace(item, removed=gone)
 
 

@@ -33,7 +33,7 @@ from flannel_sdk.model import (
 )
 from flannel_sdk.testing.store_kit import StoreHarness
 
-GARBAGE = "10.5.9.0-24"
+GARBAGE = "10.5.0.0-24"  # below the first subnet that is leased: no lease is ever there
 
 
 class Row(NamedTuple):

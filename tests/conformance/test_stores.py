@@ -18,7 +18,7 @@ from flannel_sdk.testing import SubnetManagerConformance
 from flannel_sdk.testing.store_kit import CanBreak, CanCount, OpenHarness, StoreHarness
 
 pytestmark = pytest.mark.slow
-GARBAGE = "10.5.9.0-24"
+GARBAGE = "10.5.0.0-24"  # below the first subnet that is leased: no lease is ever there
 
 
 class EmbeddedHarness:

@@ -135,7 +135,7 @@ def holds_or_not_yet(netns: Namespace, family: Family) -> bool:
         return False
 
 
-async def test_lost_notices_end_in_a_full_comparison(netns: Namespace) -> None:
+async def test_d15_lost_notices_end_in_a_full_comparison(netns: Namespace) -> None:
     add_underlay(netns)
     async with reconciler(netns, running=True, notice_buffer=1) as made:
         await made.set_node(node_objects())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.hooks.generated_pages import options_page
+from docs.hooks.generated_pages import defect_tests, options_page, read_defects
 from docs.hooks.pictures import PICTURES
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +31,13 @@ def test_the_pictures_are_as_drawn() -> None:
     assert {file.name for file in (DOCS / "images").iterdir()} == set(PICTURES)
 
 
+def test_each_defect_of_flannels_has_a_test_or_a_reason_for_none() -> None:
+    defects, tests = read_defects(), defect_tests()
+    assert list(defects) == [f"D{number}" for number in range(1, 43)]
+    without = [name for name, defect in defects.items() if "here" in defect and name not in tests]
+    assert without == []
+
+
 def test_every_option_of_every_store_is_on_the_page() -> None:
     from flannel_sdk.agent.installed_store import find_store
 
@@ -38,5 +45,7 @@ def test_every_option_of_every_store_is_on_the_page() -> None:
     for store in ("sqlite", "memory", "etcd", "kube"):
         for option in find_store(store).options():
             assert f"| `{option.name}` |" in page
+    for backend, key in (("vxlan", "VNI"), ("udp", "Datapath"), ("exec", "Command")):
+        assert f"| `{key}` |" in page.partition(f"### {backend}\n")[2].partition("\n### ")[0]
     for flag in ("ip-masq", "iface-regex", "healthz-port", "log-format"):
         assert f"`--{flag} " in page

@@ -31,6 +31,8 @@ SPECS = {
         subnets=2,
     ),
     "host-gw-ipv4": LabSpec(backend="host-gw"),
+    "udp-kernel": LabSpec(backend="udp", backend_options={"Datapath": "kernel"}, nodes=2),
+    "udp-userspace": LabSpec(backend="udp", backend_options={"Datapath": "userspace"}, nodes=2),
     "host-gw-dual": LabSpec(backend="host-gw", families=Families.DUAL),
 }
 

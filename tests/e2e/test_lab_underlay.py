@@ -17,7 +17,12 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.parametrize("lab", ["vxlan-dual", "host-gw-dual"], indirect=True, scope="module"),
+    pytest.mark.parametrize(
+        "lab",
+        ["vxlan-dual", "host-gw-dual", "udp-kernel", "udp-userspace"],
+        indirect=True,
+        scope="module",
+    ),
 ]
 
 

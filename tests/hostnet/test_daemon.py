@@ -141,6 +141,7 @@ def test_status_tells_of_the_rules(
         "masquerade": True,
         "forward": True,
         "settled": True,
+        "given_up": False,
         "repairs": {},
         "problem": None,
     }

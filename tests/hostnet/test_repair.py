@@ -165,7 +165,7 @@ async def test_two_networks_on_one_host_keep_their_own_rules(
 
 
 @pytest.mark.parametrize("kind", ["nftables", "iptables"])
-async def test_idle_starts_no_process(
+async def test_d28_idle_starts_no_process(
     hosts: Hosts,
     kind: FirewallKind,
     need: Callable[[str], None],

@@ -58,7 +58,7 @@ async def test_rules_of_either_kind_are_replaced_without_a_gap(
         assert all(line.startswith("nft ") for line in left)
 
 
-async def test_from_nftables_to_iptables_and_back(
+async def test_d26_from_nftables_to_iptables_and_back(
     hosts: Hosts, need: Callable[[str], None]
 ) -> None:
     need("iptables-nft")

@@ -29,7 +29,7 @@ kinds = pytest.mark.parametrize("kind", ["nftables", "iptables"])
 
 
 @kinds
-async def test_only_what_leaves_the_network_gets_the_nodes_address(
+async def test_d27_only_what_leaves_the_network_gets_the_nodes_address(
     hosts: Hosts, kind: FirewallKind, need: Callable[[str], None]
 ) -> None:
     if kind == "iptables":

@@ -26,6 +26,8 @@ _GATHER: Final = 0.05
 """Seconds to wait after a notice: more of them may be on their way."""
 _LONGEST: Final = 0.8
 """Seconds that rules may be gone even where somebody takes them away again and again."""
+_TRYING: Final = 5.0
+"""Seconds after which rules that cannot be looked at or put back no longer count as there."""
 _QUIET: Final = 10.0
 """Seconds without a repair after which the next one is made at once again."""
 
@@ -57,6 +59,7 @@ class Firewall:
         """When each sentence about a repair was logged, and how often it was true since."""
         self._repairs: Counter[str] = Counter()
         self._problem: str | None = None
+        self._given_up = False
 
     async def apply(self, addresses: ByFamily[Addresses], former: Sequence[Addresses] = ()) -> None:
         """Have the rules for ``addresses`` from now on; returns once they are in the kernel.
@@ -97,7 +100,7 @@ class Firewall:
         except PermanentError as error:
             if self._options.ip_masq:
                 raise
-            self._problem = str(error)
+            self._problem, self._given_up = str(error), True
             _log.warning("there will be no forward rules: %s", error)
             await self._do_nothing()
         finally:
@@ -149,6 +152,7 @@ class Firewall:
     async def _keep(self, worker: Worker) -> None:
         trouble = Trouble(_log, "setting the masquerade and forward rules")
         patience, repaired = Backoff(0.05, _LONGEST), 0.0
+        failing = math.inf
         settled: RuleSet | None = None
         while True:
             rules = await self._next_turn()
@@ -160,10 +164,14 @@ class Firewall:
                 raise
             except Exception as error:  # also a defect of ours, which must not end the agent
                 self._problem = str(error)
+                failing = min(failing, time.monotonic())
+                if time.monotonic() - failing >= _TRYING:
+                    self._settled.clear()
                 await trouble.wait_out(error)
                 self._wake.set()
                 continue
             trouble.over()
+            failing = math.inf
             if engine.problem not in (None, self._problem):
                 _log.warning("%s", engine.problem)
             self._problem = engine.problem
@@ -214,6 +222,7 @@ class Firewall:
             "masquerade": self._options.ip_masq,
             "forward": self._options.iptables_forward_rules,
             "settled": rules is not None and self._settled.is_set(),
+            "given_up": self._given_up,
             "repairs": dict(self._repairs),
             "problem": self._problem,
         }

@@ -190,7 +190,7 @@ class RealKernel(Conformance):
 
     @requirement(
         "B209",
-        "A cancel ends it within a second, leaves no thread, process or descriptor, and no harm",
+        "A cancel ends it, and leaves no thread, process or descriptor, and no harm",
         why="An agent may be stopped at any moment, and an embedder's process lives on.",
     )
     async def test_kernel_cancel(self, site: KernelBench) -> None:

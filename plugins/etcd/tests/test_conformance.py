@@ -16,7 +16,7 @@ from plugins.etcd.tests.proxy_thread import ProxyThread, proxy_thread
 from plugins.etcd.tests.servers import Cluster, Setup, start_cluster
 
 pytestmark = pytest.mark.server
-GARBAGE = "10.5.9.0-24"
+GARBAGE = "10.5.0.0-24"  # below the first subnet that is leased: no lease is ever there
 
 
 class EtcdHarness:

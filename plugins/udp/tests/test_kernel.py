@@ -1,7 +1,9 @@
 """udp on the real kernel, every pair of data paths: what is carried, and what is not and why."""
 
 import asyncio
+import contextlib
 import errno
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from plugins.udp.tests.segments import ipv4
 from tests.overlay import V4, Node, reaches, stream, told, underlay
 
 pytestmark = pytest.mark.root
+PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -171,6 +174,20 @@ async def test_a_deleted_device_comes_back_with_all_that_hung_on_it(
         assert one.routes() == {"10.5.0.0/16": None}
 
 
+@pytest.mark.parametrize("path", ["userspace", "kernel"])
+async def test_a_renamed_device_is_another_one(nodes: list[Node], path: str) -> None:
+    one, two = nodes
+    async with pair(nodes, (path, path)):
+        one.ip("link set flannel0 down")
+        one.ip("link set flannel0 name other")
+        one.ip("link set other up")
+        await eventually(lambda: one.device("flannel0") is not None, "a new device")
+        async with asyncio.timeout(PATIENCE):
+            while not await reaches(one, two, V4):
+                pass
+        assert await reaches(two, one, V4)
+
+
 async def test_a_restart_takes_over_the_device(nodes: list[Node], paths: tuple[str, str]) -> None:
     one, two = nodes
     async with pair(nodes, paths):
@@ -181,3 +198,25 @@ async def test_a_restart_takes_over_the_device(nodes: list[Node], paths: tuple[s
     assert before is not None
     assert after is not None
     assert before["ifindex"] == after["ifindex"]
+
+
+async def test_peers_that_are_down_do_not_cost_the_others(nodes: list[Node]) -> None:
+    """Packets for them wait for their neighbours, in the buffer of the one socket."""
+    one, two = nodes
+    dead = range(70, 90)
+    async with pair(nodes, PAIRS["userspace"]) as made:
+        await made.feeds[0].change([peer(number) for number in dead])
+        with one.netns.call(_eager) as flood:
+            async with stream(one, two, V4) as flow:
+                for number in range(2000):
+                    with contextlib.suppress(BlockingIOError):
+                        flood.sendto(bytes(1000), (f"10.5.{dead[number % 20]}.5", 9))
+                    await asyncio.sleep(0.001)
+    assert len(flow.lost) < flow.sent / 4
+
+
+def _eager() -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+    return made

@@ -1,7 +1,10 @@
 """udp on the real kernel: what registering makes, refuses and says."""
 
+import errno
 import os
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from flannel_sdk_hostgw import plugin as host_gw
@@ -10,9 +13,10 @@ from flannel_sdk_udp import plugin
 from flannel_sdk.dataplane import open_tun
 from flannel_sdk.errors import ConfigError, KernelRefused, PermanentError
 from flannel_sdk.interfaces import Network, SupportsRetire
-from flannel_sdk.model import NetworkConfig
+from flannel_sdk.model import ByFamily, NetworkConfig
 from flannel_sdk.testing.namespaces import Namespace
 from flannel_sdk.testing.scripted import ScriptedFeed
+from flannel_sdk.testing.waiting import eventually
 from plugins.udp.tests.flows import bound
 from plugins.udp.tests.joining import join, peer
 from tests.overlay import V4, V6, Node, config, register, running, told, underlay
@@ -125,3 +129,47 @@ async def test_a_flanneld_that_takes_over_gets_the_traffic(node: Node) -> None:
         await feed.full([peer(2)])
         [way] = node.show("route get 10.5.2.2")
         assert way["dev"] == "flannel0"
+
+
+async def test_ipv6_is_refused_before_an_address_of_it_is_missed(node: Node) -> None:
+    alone = ByFamily(node.public_ips.ipv4)
+    backend = plugin.create(node.context(alone))
+    for families in ((V4, V6), (V6,)):
+        with pytest.raises(ConfigError, match="carries IPv4 only"):
+            await register(backend, node, config("udp", *families))
+
+
+async def test_a_blackhole_route_survives_the_loss_of_the_device(node: Node) -> None:
+    context = replace(node.context(), blackhole_route=True)
+    network, _ = await register(plugin.create(context), node, USERSPACE)
+
+    def routes() -> set[object]:
+        return {row["dst"] for row in node.show("-4 route show table main")}
+
+    async with running(network) as feed:
+        await feed.full([peer(2)])
+        node.ip("link del flannel0")
+        await eventually(lambda: "10.5.0.0/16" in routes(), "the device and its route")
+        assert "10.5.1.0/24" in routes()
+        node.ip("route del blackhole 10.5.1.0/24")
+        await eventually(lambda: "10.5.1.0/24" in routes(), "the blackhole route")
+
+
+async def test_what_keeps_a_thread_from_starting_is_said_and_may_heal(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await join(node, USERSPACE)
+    real, calls = os.eventfd, []
+
+    def second_refused(initial: int, flags: int) -> int:
+        calls.append(initial)
+        if len(calls) == 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(initial, flags)
+
+    monkeypatch.setattr(os, "eventfd", second_refused)
+    with pytest.raises(KernelRefused, match="cannot start the threads"):
+        await network.run(ScriptedFeed())
+    assert not [one for one in threading.enumerate() if one.name.startswith("flannel-udp")]
+    async with running(network) as feed:
+        await feed.full([peer(2)])

@@ -1,6 +1,8 @@
 """Longest-prefix lookup, and that a table is never changed under its readers."""
 
 import ipaddress
+import time
+from collections.abc import Callable
 
 from flannel_sdk_udp.userspace.table import Table
 from hypothesis import given
@@ -32,7 +34,7 @@ def test_the_longest_prefix_wins() -> None:
     assert table.find(number("10.5.7.255")) == ("192.0.2.2", 99)
     assert table.find(number("10.5.8.0")) == ("192.0.2.1", 99)
     assert table.find(number("10.6.0.0")) is None
-    assert table.sources == {"192.0.2.1", "192.0.2.2"}
+    assert set(table.sources) == {"192.0.2.1", "192.0.2.2"}
 
 
 @given(st.lists(prefixes, max_size=20), st.integers(0, 2**32 - 1), st.integers(0, 32))
@@ -51,13 +53,47 @@ def test_it_finds_what_the_standard_library_finds(
     assert Table(peers, 1).find(address) == expected
 
 
+hosts = st.sampled_from([ONE, TWO])
+few = st.builds(prefix, st.integers(0, 3).map(lambda n: n << 24), st.sampled_from([0, 7, 8]))
+
+
+@given(st.lists(st.tuples(st.dictionaries(few, hosts), st.sets(few)), max_size=5))
+def test_changes_one_after_another_end_in_the_same_table(
+    steps: list[tuple[dict[Prefix, IPAddress], set[Prefix]]],
+) -> None:
+    table, peers = Table({}, 1), dict[Prefix, IPAddress]()
+    for changed, removed in steps:
+        before, was = table, [table.find(n << 24) for n in range(5)]
+        table = table.updated(changed, removed, full=False)
+        peers = {subnet: at for subnet, at in peers.items() if subnet not in removed} | changed
+        whole = Table(peers, 1)
+        assert [table.find(n << 24) for n in range(5)] == [whole.find(n << 24) for n in range(5)]
+        assert table.sources == whole.sources
+        assert [before.find(n << 24) for n in range(5)] == was
+
+
+def test_one_peer_more_costs_far_less_than_all() -> None:
+    """Threads wait meanwhile."""
+    peers = {prefix(n << 8, 24): IPAddress.from_int(n, Family.IPV4) for n in range(10_000)}
+
+    def seconds(work: Callable[[], object]) -> float:
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+
+    table = Table(peers, 1)
+    whole = min(seconds(lambda: Table(peers, 1)) for _ in range(5))
+    more = min(seconds(lambda: table.updated({WIDE: ONE}, [], full=False)) for _ in range(5))
+    assert more < whole / 4
+
+
 def test_an_update_makes_another_table() -> None:
     first = Table({WIDE: ONE}, 1)
     second = first.updated({NARROW: TWO}, [WIDE], full=False)
     assert first.find(number("10.5.0.1"))
     assert second.find(number("10.5.0.1")) is None
     assert second.find(number("10.5.7.1"))
-    assert second.sources == {"192.0.2.2"}
+    assert set(second.sources) == {"192.0.2.2"}
     assert second.updated({WIDE: ONE}, [], full=True).find(number("10.5.7.1")) == ("192.0.2.1", 1)
 
 

@@ -174,7 +174,7 @@ def test_what_does_not_come_in_is_counted_once(wires: Wires, packet: bytes, reas
     assert counted(wires.inbound.counts) == {reason: 1}
 
 
-def test_a_stranger_is_not_heard(wires: Wires) -> None:
+def test_d29_a_stranger_is_not_heard(wires: Wires) -> None:
     wires.tables.current = wires.tables.current.updated({}, list(PEERS)[:1], full=False)
     assert wires.come(ipv4(b"x", source="10.5.2.9"), b"") == []
     assert counted(wires.inbound.counts) == {"DROPPED_UNKNOWN_SOURCE": 2}

@@ -35,7 +35,7 @@ def test_it_outlives_defects_tells_one_and_ends_with_its_device(
     reading, writing = os.pipe()
     gone = OSError(errno.EBADFD, "gone")
     script = Script(reading, [ValueError("odd"), None, KeyError("odder"), gone])
-    ends: list[OSError] = []
+    ends: list[Exception] = []
     with caplog.at_level(logging.ERROR):
         worker = Worker("test", None, reading, script, ends.append)
         os.write(writing, b"1234")
@@ -50,10 +50,22 @@ def test_it_outlives_defects_tells_one_and_ends_with_its_device(
 
 def test_it_ends_when_it_is_told_to() -> None:
     reading, writing = os.pipe()
-    ends: list[OSError] = []
+    ends: list[Exception] = []
     worker = Worker("test", None, reading, Script(reading, []), ends.append)
     worker.tell_to_stop()
     worker.join()
     os.close(reading)
     os.close(writing)
     assert ends == []
+
+
+def test_what_keeps_it_out_of_its_namespace_is_told() -> None:
+    reading, writing = os.pipe()
+    ends: list[Exception] = []
+    worker = Worker("test", "/nowhere", reading, Script(reading, []), ends.append)
+    worker.join()
+    os.close(reading)
+    os.close(writing)
+    assert [str(end) for end in ends] == [
+        "no network namespace at /nowhere: No such file or directory"
+    ]

@@ -15,6 +15,8 @@ from flannel_sdk.errors import (
     PermanentError,
     PrivilegeError,
 )
+from flannel_sdk.health.options import HealthOptions
+from flannel_sdk.health.readiness import problems
 from flannel_sdk.interfaces import SupportsConfigWrite
 from flannel_sdk.model import UNKNOWN_EXPIRY, Lease
 from flannel_sdk.testing.waiting import eventually
@@ -148,10 +150,10 @@ async def test_a_lost_subnet_is_replaced_and_the_network_registered_again(tmp_pa
 
 
 @pytest.mark.slow
-async def test_a_subnet_file_that_cannot_be_written_is_no_reason_to_stop_and_comes_later(
+async def test_d36_a_subnet_file_that_cannot_be_written_comes_later(
     tmp_path: Path,
 ) -> None:
-    """D36: not only at the next start."""
+    """Not only at the next start, and it is no reason to stop."""
     folder = tmp_path / "file"
     folder.write_text("")
     backend = Recording()
@@ -159,9 +161,12 @@ async def test_a_subnet_file_that_cannot_be_written_is_no_reason_to_stop_and_com
         agent = make(store, backend, folder)
         async with running(agent):
             await eventually(lambda: agent.status()["state"] == "running", "running")
+            (reason,) = problems(agent.status(), HealthOptions())
+            assert reason == f"{folder / 'subnet.env'}: the file cannot be written: File exists"
             folder.unlink()
             await asyncio.wait_for(agent.wait_registered(), 10)
             assert (folder / "subnet.env").exists()
+            assert problems(agent.status(), HealthOptions()) == []
 
 
 async def test_a_store_closed_under_the_agent_does_not_stop_the_event_loop() -> None:

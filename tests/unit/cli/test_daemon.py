@@ -113,6 +113,6 @@ def test_verbose_is_about_us_and_not_about_libraries_that_log_tokens(
 
 
 @pytest.mark.parametrize("flags", [["--subnet-lease-renew-margin", "soon"], ["--no-such-flag"]])
-def test_wrong_usage_is_code_2(agent: type[StandInAgent], flags: list[str]) -> None:
+def test_d38_wrong_usage_is_code_2(agent: type[StandInAgent], flags: list[str]) -> None:
     assert main([*MEMORY, *flags]) == 2
     assert agent.options is None

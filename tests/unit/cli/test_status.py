@@ -72,6 +72,9 @@ def test_firewall_rules_are_told_of_where_there_are_any() -> None:
     waiting = told | {"settled": False, "place": None, "forward": False}
     rows = dict(status_rows(STATUS | {"firewall": waiting}))
     assert rows["firewall rules"] == "masquerade: not set yet"
+    without = told | {"masquerade": False, "place": None, "given_up": True}
+    rows = dict(status_rows(STATUS | {"firewall": without}))
+    assert rows["firewall rules"] == "forward: given up"
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,10 @@ def test_no_secret_gets_into_a_bundle(tmp_path: Path) -> None:
     )
     sick.inspection = {**sick.inspection, "config": {"backend_options": {"PSK": SECRET}}}
     bundle = tmp_path / "bundle.tar.gz"
+    bundle.write_text("an older one, which anybody may read")
+    bundle.chmod(0o644)
     write_bundle(bundle, Examination(Report(), sick))
+    assert list(tmp_path.iterdir()) == [bundle]
     assert bundle.stat().st_mode & 0o777 == 0o600
     with tarfile.open(bundle) as archive:
         for member in archive:

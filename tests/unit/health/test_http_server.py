@@ -1,9 +1,10 @@
 """The small HTTP server: what it answers, what it refuses, and whom it does not wait for."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from http import HTTPStatus
 
 import pytest
@@ -13,6 +14,7 @@ from flannel_sdk.health import http_server
 from flannel_sdk.health.http_server import Answer, serve_http
 from flannel_sdk.health.listener import bind_listener
 from flannel_sdk.health.options import HealthOptions
+from flannel_sdk.testing.waiting import eventually
 from tests.unit.health.http_client import ask, free_port, get
 
 
@@ -92,6 +94,30 @@ async def test_many_idle_connections_keep_nobody_out() -> None:
                 writer.close()
 
 
+async def test_a_burst_of_connections_is_cut_off_and_leaves_no_descriptor() -> None:
+    """They are all taken in one turn of the loop, before any conversation has begun."""
+    before = _descriptors()
+    async with serving() as port:
+        burst = [socket.socket() for _ in range(http_server.MOST_CONNECTIONS + 30)]
+        most = _descriptors() + http_server.MOST_CONNECTIONS
+        try:
+            for one in burst:
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert _descriptors() <= most
+            assert (await get(port, "/hello")).status == 200
+        finally:
+            for one in burst:
+                one.close()
+    await eventually(lambda: _descriptors() <= before, "all are closed", 20.0)
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 async def test_closing_ends_open_conversations_at_once() -> None:
     async with serving() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -117,10 +143,21 @@ def test_an_address_that_is_not_ours_names_the_other_flag() -> None:
         bind_listener(HealthOptions("no address", free_port()))
 
 
-def test_no_address_means_all_addresses() -> None:
+@pytest.mark.parametrize("ip", ["", "0.0.0.0", "::"])
+def test_no_address_means_all_addresses_of_both_families(ip: str) -> None:
+    """As Go's: a node that has only IPv6 is probed by it, also where nobody gave --healthz-ip."""
     port = free_port()
-    with closing(bind_listener(HealthOptions("", port))):
+    with closing(bind_listener(HealthOptions(ip, port))):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        if _has_ipv6():
+            socket.create_connection(("::1", port), timeout=5).close()
+
+
+def _has_ipv6() -> bool:
+    with suppress(OSError), closing(socket.socket(socket.AF_INET6)) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

@@ -59,6 +59,11 @@ def test_every_fact_has_its_sample() -> None:
     assert {key: found[key] for key in expected} == expected
 
 
+def test_rules_that_were_given_up_are_not_in_place() -> None:
+    found = samples({"firewall": {"settled": True, "given_up": True, "problem": "no iptables"}})
+    assert (found["firewall_settled", ()], found["firewall_problem", ()]) == (0, 1)
+
+
 def test_a_histogram_is_cumulative_and_ends_with_all() -> None:
     found = samples(STATUS)
     buckets = [

@@ -66,7 +66,7 @@ def test_an_agent_that_has_just_started_is_not() -> None:
         ),
     ],
 )
-def test_each_fault_has_its_sentence(status: dict[str, Any], reason: str) -> None:
+def test_d36_each_fault_has_its_sentence(status: dict[str, Any], reason: str) -> None:
     assert problems(status, HealthOptions()) == [reason]
 
 
@@ -90,3 +90,12 @@ def test_what_lasts_a_moment_is_no_reason() -> None:
 
 def test_a_network_without_peers_or_status_of_its_own_is_ready() -> None:
     assert problems(WELL | {"dataplane": None}, HealthOptions()) == []
+
+
+def test_a_subnet_file_that_is_not_there_is_a_reason() -> None:
+    written = {"path": "/run/flannel/subnet.env", "problem": None}
+    assert problems(WELL | {"subnet_file": written}, HealthOptions()) == []
+    missing = written | {"problem": "it is not written yet"}
+    assert problems(WELL | {"subnet_file": missing}, HealthOptions()) == [
+        "/run/flannel/subnet.env: it is not written yet"
+    ]

@@ -25,7 +25,6 @@ class UdpBackend:
     async def register_network(self, config: NetworkConfig, leases: LeaseAcquirer) -> UdpNetwork:
         """As ``Backend.register_network``; ConfigError names the option that is wrong."""
         options = UdpOptions.read(config.backend_options)
-        public_ips = toolkit.enabled_public_ips(self._context, config)
         pool = config.pools.get(Family.IPV4)
         if pool is None or config.pools.get(Family.IPV6) is not None:
             raise ConfigError(
@@ -33,6 +32,7 @@ class UdpBackend:
                 "the udp backend carries IPv4 only: leave EnableIPv4 on and EnableIPv6 off, or"
                 " choose another backend",
             )
+        public_ips = toolkit.enabled_public_ips(self._context, config)
         mtu = toolkit.inner_mtu(Family.IPV4, toolkit.underlay_mtu(self._context), _OVERHEAD)
         async with toolkit.open_kernel(
             self._context.netns, toolkit.network_ownership(config)

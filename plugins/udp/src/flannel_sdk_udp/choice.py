@@ -4,7 +4,7 @@ import logging
 from contextlib import aclosing
 from typing import NamedTuple
 
-from flannel_sdk_udp.datapath import DatapathUnsupported, Tunnel
+from flannel_sdk_udp.datapath import DatapathUnsupported, KernelDatapath, Tunnel
 from flannel_sdk_udp.options import Choice
 
 _logger = logging.getLogger(__name__)
@@ -31,18 +31,21 @@ async def decide(tunnel: Tunnel, wish: Choice) -> Decision:
     from flannel_sdk_udp.ebpf import open_kernel_path
 
     decision = Decision(False, "Backend.Datapath is userspace")
+    path = open_kernel_path(tunnel)
+    async with aclosing(path):
+        if wish is not Choice.USERSPACE:
+            decision = await _try(path, wish)
+        if not decision.kernel:  # what an earlier run left would go on, and know its peers only
+            await path.remove()
+    _logger.info("%s carries packets in %s: %s", tunnel.device, decision.name, decision.why)
+    return decision
+
+
+async def _try(path: KernelDatapath, wish: Choice) -> Decision:
     try:
-        path = open_kernel_path(tunnel)
-        async with aclosing(path):
-            if wish is Choice.USERSPACE:
-                await path.remove()
-            else:
-                await path.attach()
-                decision = Decision(True, f"Backend.Datapath is {wish.value}, and eBPF works here")
+        await path.attach()
     except DatapathUnsupported as error:
         if wish is Choice.KERNEL:
             raise
-        if wish is Choice.AUTO:
-            decision = Decision(False, f"not kernel: {error}")
-    _logger.info("%s carries packets in %s: %s", tunnel.device, decision.name, decision.why)
-    return decision
+        return Decision(False, f"not kernel: {error}")
+    return Decision(True, f"Backend.Datapath is {wish.value}, and eBPF works here")

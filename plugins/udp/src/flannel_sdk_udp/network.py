@@ -98,7 +98,7 @@ class UdpNetwork(KernelNetwork):
                 try:
                     await self._carry_on_device(paths)
                 except DeviceGone:
-                    await session.reconciler.set_node(self.device_objects())
+                    await session.reconciler.set_node(self.node_objects())
 
     async def _carry_on_device(self, paths: Sequence[Datapath]) -> None:
         for path in paths:

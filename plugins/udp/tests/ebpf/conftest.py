@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from flannel_sdk_udp.datapath import Counter
 from flannel_sdk_udp.ebpf.programs import LoadedPrograms, Settings, Target
-from flannel_sdk_udp.ebpf.traffic_control import EGRESS, Filter, TrafficControl
+from flannel_sdk_udp.ebpf.traffic_control import EGRESS, INGRESS, Filter, TrafficControl
 
 from flannel_sdk.dataplane import open_tun
 from flannel_sdk.model import IPAddress, Prefix
@@ -40,10 +40,14 @@ class Bench:
         self._sender = netns.call(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
 
     def _filter(self) -> None:
-        tunnel = socket.if_nametoindex("flannel0")
         with TrafficControl() as control:
-            control.share_clsact(tunnel)
-            control.put(Filter(tunnel, EGRESS, PORT, "bench", 0), self.programs.to_peers)
+            for device, hook, program in (
+                ("flannel0", EGRESS, self.programs.to_peers),
+                ("eth0", INGRESS, self.programs.from_peers),
+            ):
+                ifindex = socket.if_nametoindex(device)
+                control.share_clsact(ifindex)
+                control.put(Filter(ifindex, hook, PORT, "bench", 0), program)
 
     def _configure(self, device: str) -> None:
         indexes = self.netns.call(lambda: [socket.if_nametoindex(n) for n in (device, "eth0")])
@@ -68,7 +72,7 @@ class Bench:
         """What ``from_peers`` makes of a frame: verdict, the frame after it, what it counted."""
         before = self.programs.counters()
         verdict, after = self.netns.call(lambda: run_program(self.programs.from_peers, frame))
-        return verdict, after, self._counted_since(before)
+        return verdict, after, self.counted_since(before)
 
     def send(self, packet: bytes, kind: int = 0x0800) -> tuple[bytes, bytes, dict[Counter, int]]:
         """What becomes of a packet to the tunnel: a frame out, or one for our process; counters."""
@@ -78,7 +82,7 @@ class Bench:
         except OSError as error:  # what the sender of a packet that a filter drops is told
             if error.errno != errno.ENOBUFS:
                 raise
-        counted = self._counted_since(before)
+        counted = self.counted_since(before)
         frame = left = b""
         if Counter.SENT_PACKETS in counted:
             frame = self.wire.recv(65535)
@@ -87,7 +91,14 @@ class Bench:
             left = os.read(self.tun, 65535)[10:]
         return frame, left, counted
 
-    def _counted_since(self, before: dict[Counter, int]) -> dict[Counter, int]:
+    def come_in(self, rests: list[bytes]) -> None:
+        """Frames for eth0 from the other end of its wire, after both addresses; in their order."""
+        own = bytes.fromhex(self.netns.exec("cat /sys/class/net/eth0/address").replace(":", ""))
+        for rest in rests:
+            self._sender.sendto(own + PEER_MAC + rest, ("wire", 0))
+
+    def counted_since(self, before: dict[Counter, int]) -> dict[Counter, int]:
+        """Counters that differ from ``before``, by how much."""
         return {
             counter: number - before[counter]
             for counter, number in self.programs.counters().items()

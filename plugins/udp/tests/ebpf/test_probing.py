@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from struct import pack
+from typing import NoReturn
 
 import pytest
 from flannel_sdk_udp import plugin
 from flannel_sdk_udp.datapath import Counter, DatapathUnsupported
-from flannel_sdk_udp.ebpf import programs, syscall
+from flannel_sdk_udp.ebpf import programs, syscall, traffic_control
 from flannel_sdk_udp.ebpf.attachment import Attachment, loaded_programs
 from flannel_sdk_udp.ebpf.elf import Compiled, read_object
 from flannel_sdk_udp.ebpf.programs import LoadedPrograms, Target, possible_processors
@@ -18,11 +19,12 @@ from flannel_sdk_udp.ebpf.refusals import impossible, refused
 
 from flannel_sdk.errors import KernelRefused, PrivilegeError
 from flannel_sdk.model import Family, IPAddress, Prefix
+from flannel_sdk.netlink.socket import RequestSocket
 from flannel_sdk.netns import enter_netns
 from flannel_sdk.testing.namespaces import Namespace
-from plugins.udp.tests.ebpf.test_keeping import tunnel
-from plugins.udp.tests.joining import join
-from tests.overlay import V4, Node, config, register, told, underlay
+from plugins.udp.tests.ebpf.test_keeping import BOTH, filters, tunnel
+from plugins.udp.tests.joining import join, peer
+from tests.overlay import V4, Node, config, register, running, told, underlay
 
 NET_ADMIN, BPF = 12, 39
 KERNEL = config("udp", V4, Datapath="kernel")
@@ -101,6 +103,38 @@ async def test_auto_falls_back_and_says_why_and_kernel_does_not(
 
 
 @pytest.mark.root
+async def test_a_start_without_ebpf_takes_the_programs_of_the_former_away(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = nodes[0]
+    async with running(await join(node, KERNEL)) as feed:
+        await feed.full([peer(2)])
+    assert filters(node) == BOTH
+
+    def no_bpf(*_: object) -> int:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(syscall, "bpf", no_bpf)
+    assert told(await join(node, config("udp", V4)), "datapath", "path") == "userspace"
+    assert filters(node) == set()
+
+
+@pytest.mark.root
+async def test_userspace_needs_no_traffic_control(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a kernel that was built without it."""
+
+    class Without(RequestSocket):
+        def ask(self, *_: object) -> NoReturn:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(traffic_control, "RequestSocket", Without)
+    network = await join(nodes[0], config("udp", V4, Datapath="userspace"))
+    assert told(network, "datapath", "path") == "userspace"
+
+
+@pytest.mark.root
 async def test_auto_takes_the_kernel_where_it_can(
     nodes: list[Node], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,3 +210,30 @@ def test_ten_thousand_peers_cost_little(nodes: list[Node]) -> None:
         made.replace_peers({})
     finally:
         made.close()
+
+
+@pytest.mark.root
+def test_a_change_that_the_kernel_refuses_can_be_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = LoadedPrograms()
+    subnet = Prefix.parse("10.5.2.0/24")
+    first, second = (
+        Target(IPAddress.parse(f"192.0.2.{number}"), carried=True) for number in (2, 3)
+    )
+    made.change_peers({subnet: first}, set())
+
+    real = syscall.MapCalls.update
+
+    def no_subnets(self: syscall.MapCalls, key: bytes, value: bytes) -> None:
+        if len(value) > 4:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        real(self, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(syscall.MapCalls, "update", no_subnets)
+        with pytest.raises(OSError, match="allocate"):
+            made.change_peers({subnet: second}, set())
+    made.change_peers({subnet: second}, set())
+    made.change_peers({}, {subnet})
+    made.close()

@@ -1,5 +1,7 @@
 """What the program on the underlay makes of single frames, right and wrong (BPF_PROG_TEST_RUN)."""
 
+import time
+
 import pytest
 from flannel_sdk_udp.datapath import Counter
 from hypothesis import HealthCheck, given, settings
@@ -180,3 +182,14 @@ def test_no_frame_gives_anything_but_a_packet_a_counted_drop_or_itself(
         assert list(counted.values()) == [1]
     else:
         assert (verdict, after, counted) == (NEXT, frame, {})
+
+
+def test_what_has_the_tag_of_a_vlan_is_left_for_that_vlans_device(bench: Bench) -> None:
+    before = bench.programs.counters()
+    vlan_100 = b"\x81\x00\x00\x64"
+    bench.come_in([tag + tunnelled(INNER)[12:] for tag in (vlan_100, b"")])
+    deadline = time.monotonic() + 5
+    while not (counted := bench.counted_since(before)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert counted == {Counter.RECEIVED_PACKETS: 1, Counter.RECEIVED_BYTES: len(INNER)}

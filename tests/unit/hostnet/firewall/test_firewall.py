@@ -113,6 +113,21 @@ async def test_only_what_is_found_later_is_a_repair(
     assert "rules were put back (rule missing): changed by somebody" in caplog.text
 
 
+async def test_rules_that_cannot_be_put_back_do_not_count_as_there(
+    engine: Remembering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TRYING", 0.0)
+    firewall = Firewall(BOTH)
+    async with kept(firewall):
+        await firewall.apply(FIRST)
+        assert firewall.status()["settled"] is True
+        engine.failures = [KernelRefused("no way", 16)] * 3
+        await eventually(lambda: not firewall.status()["settled"], "unsettled", 20.0)
+        assert firewall.status()["problem"] == "no way"
+        await eventually(lambda: firewall.status()["settled"], "settled again", 20.0)
+        assert firewall.status()["problem"] is None
+
+
 async def test_who_takes_rules_away_again_and_again_has_to_wait(
     engine: Remembering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +181,7 @@ async def test_forward_rules_alone_are_given_up(
         await asyncio.wait_for(firewall.apply(SECOND), 20)
         assert not running.done()
         assert firewall.status()["problem"] == "there is no way"
+        assert firewall.status()["given_up"] is True
     assert "there will be no forward rules: there is no way" in caplog.text
     assert engine.settled == []
 

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from flannel_sdk.errors import RetryableError
 from flannel_sdk.model import Prefix
 from flannel_sdk.netns import run_in_netns
+from flannel_sdk.threads import in_thread
 from flannel_sdk_udp.datapath import Counter, DeviceGone, Peer, Tunnel
 from flannel_sdk_udp.ebpf.attachment import Attachment
 
@@ -84,7 +85,7 @@ class KernelPath:
 
     async def aclose(self) -> None:
         """As ``Datapath.aclose``."""
-        await asyncio.to_thread(self._attachment.close)
+        await in_thread(self._attachment.close)
 
     async def _inside(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(run_in_netns, self._tunnel.netns, work)
+        return await in_thread(lambda: run_in_netns(self._tunnel.netns, work))

@@ -84,10 +84,10 @@ class LoadedPrograms:
             self._remove(subnet)
         for subnet, peer in changed.items():
             if self._known.get(subnet) != peer:
-                self._remove_use(subnet)
+                # In an order that a refusal between two of them (no memory) does not upset.
                 self._add_use(peer.address)
-                row = _PEER.pack(*peer)
-                self._subnets.update(_key(subnet), row)
+                self._subnets.update(_key(subnet), _PEER.pack(*peer))
+                self._remove_use(subnet)
                 self._known[subnet] = peer
 
     def replace_peers(self, peers: Mapping[Prefix, Target]) -> None:

@@ -27,6 +27,8 @@ _BPF_DESCRIPTOR, _BPF_NAME, _BPF_FLAGS, _BPF_ID = 6, 7, 8, 11
 _DIRECT_ACTION: Final = 1
 _HEAD: Final = Struct("=B3xiIII")
 """tcmsg: family, interface, handle, parent, info."""
+_NONE_THERE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP})
+"""EOPNOTSUPP: the kernel was built without traffic control."""
 _EVERY_PROTOCOL: Final = 3
 _IPV4: Final = 0x0800
 
@@ -140,7 +142,7 @@ class TrafficControl:
                 message(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, body), sequence, rows
             )
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
+            if error.errno not in _NONE_THERE:
                 raise
         return rows.rows
 

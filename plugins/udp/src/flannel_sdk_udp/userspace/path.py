@@ -7,11 +7,13 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
-from flannel_sdk.dataplane import open_tun
-from flannel_sdk.errors import KernelRefused
+from flannel_sdk.dataplane import open_tun, tun_name
+from flannel_sdk.errors import FlannelError, KernelRefused
 from flannel_sdk.model import Prefix
 from flannel_sdk.netns import run_in_netns
+from flannel_sdk.threads import in_thread
 from flannel_sdk_udp.datapath import Counter, DeviceGone, Peer, Tunnel
 from flannel_sdk_udp.userspace.counting import Counts, no_counts
 from flannel_sdk_udp.userspace.icmp import icmp_socket
@@ -19,13 +21,17 @@ from flannel_sdk_udp.userspace.inbound import Inbound
 from flannel_sdk_udp.userspace.outbound import Outbound
 from flannel_sdk_udp.userspace.table import Table
 from flannel_sdk_udp.userspace.tables import Tables
-from flannel_sdk_udp.userspace.worker import Worker
+from flannel_sdk_udp.userspace.worker import Work, Worker
 
 _logger = logging.getLogger(__name__)
 _UDP_GRO = 104
-_SO_RCVBUFFORCE = 33
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _IP_MTU_DISCOVER, _PMTUDISC_DO = 10, 2
+_AUDIT: Final = 2.0
+"""Seconds between looks at what the device is called."""
 _RECEIVE_BUFFER = 4 << 20
+_SEND_BUFFER: Final = 8 << 20
+"""Room for what waits for the neighbours of some 80 peers that are down, 200 KB each."""
 
 
 class UserspacePath:
@@ -42,16 +48,18 @@ class UserspacePath:
         self._socket: socket.socket | None = None
         self._post: socket.socket | None = None
         self._workers: list[Worker] = []
+        self._stopping: asyncio.Task[None] | None = None
+        """The end of the threads, which whoever cancels ``run`` twice does not wait for."""
         self._before = no_counts()
         """What threads that have ended had counted."""
         self._counts: list[Counts] = []
         self._ended: asyncio.Event = asyncio.Event()
-        self._why: OSError | None = None
+        self._why: Exception | None = None
 
     async def attach(self) -> None:
         """As ``Datapath.attach``; the threads start in ``run``."""
         self._release_device()
-        await asyncio.to_thread(run_in_netns, self._tunnel.netns, self._open)
+        await in_thread(lambda: run_in_netns(self._tunnel.netns, self._open))
 
     def _open(self) -> None:
         """What is not open yet, in the calling thread's namespace."""
@@ -82,17 +90,24 @@ class UserspacePath:
         self._ended.clear()
         ended = self._tell_end(asyncio.get_running_loop())
         netns = self._tunnel.netns
-        self._workers = [
-            Worker("flannel-udp-out", netns, self._tun, outbound, ended),
-            Worker("flannel-udp-in", netns, self._socket.fileno(), inbound, ended),
-        ]
+        works: tuple[tuple[str, int, Work], ...] = (
+            ("flannel-udp-out", self._tun, outbound),
+            ("flannel-udp-in", self._socket.fileno(), inbound),
+        )
         try:
-            await self._ended.wait()
-            raise DeviceGone(
-                f"the device {self._tunnel.device} is gone", errno.ENODEV
-            ) from self._why
+            for name, descriptor, work in works:
+                self._workers.append(Worker(name, netns, descriptor, work, ended))
+            await self._wait_end(self._tun)
+            raise self._end()
+        except (OSError, RuntimeError) as error:
+            raise KernelRefused(
+                f"cannot start the threads that carry packets ({error}): raise the limits of"
+                " descriptors and threads (LimitNOFILE, TasksMax)",
+                getattr(error, "errno", None) or errno.EAGAIN,
+            ) from error
         finally:
-            await asyncio.shield(self._stop_workers())
+            self._stopping = asyncio.create_task(self._stop_workers())
+            await asyncio.shield(self._stopping)
 
     def counters(self) -> Mapping[Counter, int]:
         """As ``Datapath.counters``; since this object was made."""
@@ -100,15 +115,40 @@ class UserspacePath:
         return dict(zip(Counter, map(sum, columns), strict=True))
 
     async def aclose(self) -> None:
-        """As ``Datapath.aclose``."""
+        """As ``Datapath.aclose``; after the threads, which would use what gets the same numbers."""
+        if self._stopping is not None:
+            await self._stopping
         self._release_device()
         for sock in (self._socket, self._post):
             if sock is not None:
                 sock.close()
         self._socket = self._post = None
 
-    def _tell_end(self, loop: asyncio.AbstractEventLoop) -> Callable[[OSError], None]:
-        def tell(error: OSError) -> None:
+    async def _wait_end(self, tun: int) -> None:
+        """Until a thread is over, or its device is not the tunnel's any more: it was renamed."""
+        while tun_name(tun) == self._tunnel.device:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AUDIT):
+                    await self._ended.wait()
+                    return
+        self._why = OSError(errno.EBADFD, "another device has the name")
+
+    def _end(self) -> FlannelError:
+        """Why a thread is over, as what ``run`` raises."""
+        why = self._why
+        if isinstance(why, FlannelError):
+            return why
+        number = why.errno if isinstance(why, OSError) and why.errno else 0
+        end: FlannelError
+        if number == errno.EBADFD:
+            end = DeviceGone(f"the device {self._tunnel.device} is gone", errno.ENODEV)
+        else:
+            end = KernelRefused(f"cannot carry packets of {self._tunnel.device}: {why}", number)
+        end.__cause__ = why
+        return end
+
+    def _tell_end(self, loop: asyncio.AbstractEventLoop) -> Callable[[Exception], None]:
+        def tell(error: Exception) -> None:
             self._why = error
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(self._ended.set)
@@ -151,8 +191,13 @@ def bound_socket(tunnel: Tunnel, *, merge: bool = True) -> socket.socket:
     if merge:
         with contextlib.suppress(OSError):  # before Linux 5.0: datagrams come one by one
             sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-    except OSError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    sock.setblocking(False)
+    for forced, plain, size in (
+        (_SO_RCVBUFFORCE, socket.SO_RCVBUF, _RECEIVE_BUFFER),
+        (_SO_SNDBUFFORCE, socket.SO_SNDBUF, _SEND_BUFFER),
+    ):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, forced, size)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, plain, size)
     return sock

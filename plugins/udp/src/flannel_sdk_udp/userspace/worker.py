@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from flannel_sdk.errors import FlannelError
 from flannel_sdk.netns import enter_netns
 from flannel_sdk_udp.userspace.counting import Counts
 
@@ -32,9 +33,13 @@ class Worker:
         netns: str | None,
         descriptor: int,
         work: Work,
-        ended: Callable[[OSError], None],
+        ended: Callable[[Exception], None],
     ) -> None:
-        """``ended`` is called in the thread, which is over then, with why: the device is gone."""
+        """``ended`` is called in the thread, which is over then, with why.
+
+        An OSError of the work, or what keeps the thread out of the namespace. Raises OSError or
+        RuntimeError where there is no room for another descriptor or thread.
+        """
         self._netns = netns
         self._descriptor = descriptor
         self._work = work
@@ -42,7 +47,11 @@ class Worker:
         self._told = False
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            os.close(self._stop)
+            raise
 
     def tell_to_stop(self) -> None:
         """Make the thread end soon."""
@@ -54,8 +63,12 @@ class Worker:
         os.close(self._stop)
 
     def _run(self) -> None:
-        if self._netns is not None:
-            enter_netns(self._netns)
+        try:
+            if self._netns is not None:
+                enter_netns(self._netns)
+        except FlannelError as error:
+            self._ended(error)
+            return
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
