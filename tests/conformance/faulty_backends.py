@@ -107,6 +107,11 @@ class DeviceMtuTooBig(SmallNetwork):
         return self.context.interface.mtu - 20
 
 
+class MtuOverIPv6TooBig(SmallNetwork):
+    def device_mtu(self, family: Family) -> int:
+        return super().device_mtu(family) + (4 if family is Family.IPV6 else 0)
+
+
 class MtuFixed(SmallNetwork):
     def device_mtu(self, family: Family) -> int:
         return 1300
@@ -450,6 +455,7 @@ FAULTS = (
     Fault(OneFamilyPublished, "B101", "it publishes"),
     Fault(MtuTooBig, "B102", "carries"),
     Fault(DeviceMtuTooBig, "B102", "at most"),
+    Fault(MtuOverIPv6TooBig, "B102", "IPv6: small6 has an MTU of 1434"),
     Fault(MtuFixed, "B102", "on an underlay of 1500 bytes"),
     Fault(TaskLeftBehind, "B103", "run left 1 tasks"),
     Fault(ConnectionLeftOpen, "B103", "left a connection"),

@@ -152,7 +152,8 @@ def _check_devices(node: FakeNode, mtu: int, stack: Stack) -> None:
         if link.name == UNDERLAY:
             continue
         held(mtu <= link.mtu, f"{name_of(stack)}: mtu is {mtu}, but {link.name} carries {link.mtu}")
-        least = min(_OVERHEAD.get(link.kind, {Family.IPV4: 0}).values())
+        by_outer = _OVERHEAD.get(link.kind, {Family.IPV4: 0})
+        least = min([by_outer[one] for one in stack if one in by_outer] or by_outer.values())
         held(
             link.mtu <= node.mtu - least,
             f"{name_of(stack)}: {link.name} has an MTU of {link.mtu}, and a {link.kind} device on"
