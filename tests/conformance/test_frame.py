@@ -119,6 +119,9 @@ def test_a_mark_goes_when_the_requirement_holds(project: pytest.Pytester) -> Non
         ("test_swims = None", "TestIt overrides or removes test_swims, the test of S102"),
         ('expected_failures = {"S001": ""}', "expected_failures gives no reason for S001"),
         ('expected_failures = {"S009": "x"}', "no requirement has that id"),
+        ("def play(self, requirement, work): work.close()", "TestIt overrides play, which belongs"),
+        ("def judging(self, requirement): pass", "TestIt overrides judging, which belongs"),
+        ("kit = None", "TestIt overrides kit, which belongs"),
     ],
 )
 def test_a_subclass_cannot_change_what_is_asked(

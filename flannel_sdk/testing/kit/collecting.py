@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from flannel_sdk.testing.kit.conformance import Conformance, tampering
+from flannel_sdk.testing.kit.conformance import Conformance, tampering, whole_kit
 from flannel_sdk.testing.kit.requirements import Requirement, requirement_of
 from flannel_sdk.testing.kit.results import place
 
@@ -17,7 +17,7 @@ def judged(item: pytest.Item) -> tuple[type[Conformance], Requirement] | None:
         return None
     cls = item.cls
     stated = requirement_of(getattr(item.function, "__func__", item.function))
-    if cls is None or stated is None or not issubclass(cls, Conformance) or cls.kit is None:
+    if cls is None or stated is None or not issubclass(cls, Conformance) or not whole_kit(cls):
         return None
     return cls, stated
 

@@ -45,12 +45,10 @@ class Conformance:
     def __init_subclass__(cls, *, kit: str | None = None) -> None:
         """``kit``: the name of the kit that this class, with its bases, is the whole of."""
         super().__init_subclass__()
-        if kit is not None:
+        if kit is not None and whole_kit(cls) is None:
             cls.kit = Kit(kit, MappingProxyType(_tests(cls)))
-        elif cls.kit is not None:
-            problem = tampering(cls)
-            if problem is not None:
-                raise TypeError(problem)
+        elif (problem := tampering(cls)) is not None:
+            raise TypeError(problem)
 
     @classmethod
     def subject_name(cls, config: pytest.Config) -> str:
@@ -106,11 +104,30 @@ def _tests(cls: type) -> dict[str, Callable[..., None]]:
     return {name: test for name, (_, test) in sorted(found.items(), key=lambda one: one[1][0])}
 
 
+_FRAME = ("play", "judging", "kit")
+"""What decides how a test ends, and which tests there are."""
+
+
+def whole_kit(cls: type[Conformance]) -> type[Conformance] | None:
+    """The class that a kit is the whole of, among ``cls`` and its bases."""
+    for base in reversed(cls.__mro__):
+        if issubclass(base, Conformance) and isinstance(vars(base).get("kit"), Kit):
+            return base
+    return None
+
+
 def tampering(cls: type[Conformance]) -> str | None:
     """What a subclass of a kit changed that it must not, as a sentence; None if nothing."""
-    kit = cls.kit
-    if kit is None:
+    whole = whole_kit(cls)
+    if whole is None or whole.kit is None:
         return None
+    kit = whole.kit
+    for name in _FRAME:
+        if inspect.getattr_static(cls, name) is not inspect.getattr_static(whole, name):
+            return (
+                f"{cls.__name__} overrides {name}, which belongs to the kit: facts, fixtures and"
+                " expected_failures are what a subclass states"
+            )
     for name, test in kit.tests.items():
         stated = requirement_of(test)
         if inspect.getattr_static(cls, name, None) is not test and stated is not None:
