@@ -61,7 +61,7 @@ def run(*command: str) -> str:
     The variables of a make that runs these tests are not for the make that they run.
     """
     ours = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    for name in ("PYTHON", "ARGS", "BACKEND", "NODES", "STORE"):
+    for name in ("PYTHON", "ARGS", "BACKEND", "NODES", "STORE", "DATAPATH"):
         ours.pop(name, None)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(

@@ -85,8 +85,9 @@ class Firewall:
     async def run(self) -> None:
         """Keep the rules until cancelled; they stay then.
 
-        What can heal is waited out. PermanentError where masquerading is asked for and cannot be;
-        forward rules alone are given up with a warning, as flanneld does.
+        What can heal is waited out, and so is everything once the rules were there. PermanentError
+        where masquerading is asked for and cannot be; forward rules alone are given up with a
+        warning, as flanneld does.
         """
         worker = Worker(self._netns)
         try:
@@ -160,9 +161,10 @@ class Firewall:
                 engine = await worker.call(self._open, rules)
                 authors, self._authors = self._authors, set()
                 found = await worker.call(engine.settle, rules)
-            except PermanentError:
-                raise
             except Exception as error:  # also a defect of ours, which must not end the agent
+                if isinstance(error, PermanentError) and settled is None:
+                    raise
+                # What has worked once may work again: programs are away while they are upgraded.
                 self._problem = str(error)
                 failing = min(failing, time.monotonic())
                 if time.monotonic() - failing >= _TRYING:

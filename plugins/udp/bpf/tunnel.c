@@ -192,6 +192,9 @@ SECTION("tc/to_peers") int to_peers(struct packet *packet)
 	peer = map_lookup(&subnets, &key);
 	if (!peer || !peer->carried || inner.ttl <= 1)
 		return VERDICT_NEXT;
+	/* Unwrapped, a large UDP packet (UDP_SEGMENT) is still marked as a tunnel's, and gets lost. */
+	if (packet->gso_size && inner.protocol != PROTOCOL_TCP)
+		return VERDICT_NEXT;
 	wire = on_the_wire(packet, 0, &inner, length);
 	if (peer->mtu && wire.largest + OUTER > peer->mtu)
 		return VERDICT_NEXT;

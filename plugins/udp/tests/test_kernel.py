@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,25 @@ async def test_fragments_arrive_whole(nodes: list[Node], paths: tuple[str, str])
     async with pair(nodes, paths):
         for size in (1473, 5000, 65507):
             assert await asyncio.to_thread(datagram_arrives, one, two, size)
+
+
+@pytest.mark.parametrize("size", [7, 1001, 1444])
+async def test_datagrams_sent_in_one_call_arrive_each(
+    nodes: list[Node], paths: tuple[str, str], size: int
+) -> None:
+    """By UDP_SEGMENT, as QUIC does: they leave the pod as one large packet."""
+    one, two = nodes
+    data = b"".join(bytes([number]) * size for number in range(20)) + b"last"
+    loop = asyncio.get_running_loop()
+    async with pair(nodes, paths):
+        assert await reaches(one, two, V4)
+        with bound(one.netns, pod(one)) as sender, bound(two.netns, pod(two)) as receiver:
+            receiver.setblocking(False)
+            cut = [(socket.IPPROTO_UDP, 103, size.to_bytes(2, sys.byteorder))]
+            sender.sendmsg([data], cut, 0, receiver.getsockname())
+            async with asyncio.timeout(PATIENCE):
+                arrived = [await loop.sock_recv(receiver, 2000) for _ in range(21)]
+    assert sorted(arrived) == sorted(data[at : at + size] for at in range(0, len(data), size))
 
 
 async def test_time_to_live_costs_one_at_each_end_and_its_end_is_told(

@@ -171,6 +171,18 @@ async def test_masquerading_that_cannot_be_ends_the_run(engine: Remembering) -> 
     assert engine.closed
 
 
+async def test_what_cannot_be_any_more_after_it_worked_is_waited_out(engine: Remembering) -> None:
+    """iptables' programs may be away for a moment, while they are upgraded."""
+    firewall = Firewall(BOTH)
+    async with kept(firewall) as running:
+        await asyncio.wait_for(firewall.apply(FIRST), 20)
+        engine.failures.append(PermanentError("there is no iptables"))
+        await eventually(lambda: not engine.failures, "the failure")
+        looks = len(engine.settled)
+        await eventually(lambda: len(engine.settled) > looks, "another look")
+        assert not running.done()
+
+
 async def test_forward_rules_alone_are_given_up(
     engine: Remembering, caplog: pytest.LogCaptureFixture
 ) -> None:
