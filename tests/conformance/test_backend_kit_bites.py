@@ -25,6 +25,7 @@ def test_the_control_is_right(requirement: str) -> None:
     assert verdict(SmallPlugin(), requirement) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", FAULTS, ids=lambda fault: f"{fault.requirement}-{fault.part.__name__}"
 )

@@ -20,6 +20,8 @@ from flannel_sdk.testing.scripted import ScriptedLeases
 from flannel_sdk.testing.waiting import eventually
 from tests.overlay import V4, V6, config, running, told
 
+pytestmark = pytest.mark.slow
+
 IPS = ByFamily(IPAddress.parse("192.0.2.1"), IPAddress.parse("2001:db8::1"))
 CONTEXT = BackendContext(ExternalInterface("eth0", 2, 1500, IPS, IPS), None)
 
