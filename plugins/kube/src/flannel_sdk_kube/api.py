@@ -16,7 +16,7 @@ from flannel_sdk_kube.failures import CallFailed, Failure, Purpose
 from flannel_sdk_kube.http_failures import answered, not_connected
 from flannel_sdk_kube.lines import EndlessLine, Lines
 from flannel_sdk_kube.outcomes import Outcomes
-from flannel_sdk_kube.sockets import probing_socket
+from flannel_sdk_kube.sockets import Sockets
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ class ApiClient:
         self._credentials = credentials
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
+        self._sockets = Sockets()
         self._is_closed = False
 
     async def call(self, request: Request) -> bytearray:
@@ -99,6 +100,7 @@ class ApiClient:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+        await self._sockets.close()
 
     @asynccontextmanager
     async def _answer(
@@ -185,7 +187,7 @@ class ApiClient:
             raise CallFailed(Failure.CLOSED)
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, socket_factory=probing_socket),
+                connector=aiohttp.TCPConnector(limit=0, socket_factory=self._sockets.make),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "flannel-sdk-kube"},
                 trust_env=False,
