@@ -14,14 +14,22 @@ async def in_thread(work: Callable[[], T], free: Callable[[T], None] | None = No
     ``asyncio.to_thread`` would leave the thread at work and lose what it makes.
     """
     working = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await until_done(working)
+    except asyncio.CancelledError:
+        if working.exception() is None and free is not None:
+            free(working.result())
+        raise
+    return working.result()
+
+
+async def until_done(work: "asyncio.Future[T]") -> None:
+    """Wait for ``work``, which is short, also when cancelled; the cancel is raised then."""
     cancelled: asyncio.CancelledError | None = None
-    while not working.done():
+    while not work.done():
         try:
-            await asyncio.wait([working])
+            await asyncio.wait([work])
         except asyncio.CancelledError as error:
             cancelled = error
-    if cancelled is None:
-        return working.result()
-    if working.exception() is None and free is not None:
-        free(working.result())
-    raise cancelled
+    if cancelled is not None:
+        raise cancelled

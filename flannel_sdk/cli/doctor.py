@@ -5,8 +5,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flannel_sdk.cli.status import add_socket_argument
 from flannel_sdk.cli.tables import print_json, print_table
-from flannel_sdk.hostnet.run_files import DEFAULT_STATUS_SOCKET
 
 if TYPE_CHECKING:
     from flannel_sdk.doctor.findings import Report
@@ -26,13 +26,7 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "--status-socket",
-        type=Path,
-        default=DEFAULT_STATUS_SOCKET,
-        metavar="FILE",
-        help="the daemon's socket (default: %(default)s)",
-    )
+    add_socket_argument(parser)
     parser.add_argument(
         "--peer-healthz-port",
         type=int,

@@ -10,8 +10,8 @@ from flannel_sdk.cli.tables import print_json, print_table, remaining
 from flannel_sdk.hostnet.run_files import DEFAULT_STATUS_SOCKET
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where to ask, and ``--json``."""
+def add_socket_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare where a command asks the daemon."""
     parser.add_argument(
         "--status-socket",
         type=Path,
@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the daemon's socket (default: %(default)s)",
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where to ask, and ``--json``."""
+    add_socket_argument(parser)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 

@@ -6,14 +6,14 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import IO, TypeVar
+from typing import IO
 
 from flannel_sdk.netns import run_in_netns
+from flannel_sdk.threads import in_thread, until_done
 
 GRACE_SECONDS = 0.5
 """Between SIGTERM and SIGKILL: with it a cancelled ``Network.run`` ends within its second."""
 
-T = TypeVar("T")
 _NO_VARIABLES: Mapping[str, str | None] = {}
 
 
@@ -123,27 +123,12 @@ async def _spawned(
             env=environment,
         )
 
-    spawning = asyncio.ensure_future(asyncio.to_thread(run_in_netns, netns, start))
-    try:
-        await _until_done(spawning)
-    except asyncio.CancelledError:
-        if spawning.exception() is None:
-            with spawning.result() as unwanted:  # closes its pipes and reaps it
-                _signal_group(unwanted.pid, signal.SIGKILL)
-        raise
-    return spawning.result()
+    return await in_thread(lambda: run_in_netns(netns, start), _kill)
 
 
-async def _until_done(work: "asyncio.Future[T]") -> None:
-    """Wait for ``work`` also when cancelled, and be cancelled then: it takes milliseconds."""
-    cancelled = False
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
+def _kill(unwanted: "subprocess.Popen[bytes]") -> None:
+    with unwanted:  # closes its pipes and reaps it
+        _signal_group(unwanted.pid, signal.SIGKILL)
 
 
 def _watch(pid: int, exited: asyncio.Event, stack: AsyncExitStack) -> None:
@@ -195,7 +180,7 @@ async def _end(pid: int, exited: asyncio.Event, spare_background: bool) -> None:
         # While the leader is not reaped its number, which is the group's, is nobody else's.
         if not (by_itself and spare_background):
             _signal_group(pid, signal.SIGKILL)
-        await _until_done(asyncio.ensure_future(exited.wait()))
+        await until_done(asyncio.ensure_future(exited.wait()))
 
 
 def _exit_code(pid: int) -> int:
